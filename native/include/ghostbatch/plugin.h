@@ -1,0 +1,18 @@
+// The one door between this library and a backend in a shared object of its own. Not for Java.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ghostbatch/device.h"
+
+namespace ghostbatch {
+
+/// Raised whenever a header of this folder changes; a plug-in built for another number must refuse.
+constexpr int32_t kPluginAbi = 1;
+
+/// Type of the function `ghostbatch_device` that libghostbatch_cuda.so exports as extern "C": makes device `ordinal`,
+/// or returns null after writing one sentence into `error` [error_size], zero-terminated. Throws nothing.
+using PluginFactory = Device* (*)(int32_t abi, int32_t ordinal, char* error, size_t error_size);
+
+}  // namespace ghostbatch

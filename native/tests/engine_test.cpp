@@ -1,0 +1,698 @@
+// Passes, lanes, ordered commits, ghosts that span micro-batches: on the reference backend in f64, and on cpu in f32.
+#include "ghostbatch/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/plan.h"
+
+namespace ghostbatch {
+namespace {
+
+struct Destroy {
+  void operator()(Resource* resource) const { resource->destroy(); }
+};
+template <typename T>
+using Owned = std::unique_ptr<T, Destroy>;
+
+constexpr int32_t kClasses = 5;
+
+/// Lays out parameters and statistics as the operations come.
+class Builder {
+ public:
+  Builder(int64_t height, int64_t width, int64_t channels) : network_(Network::create(height, width, channels)) {}
+
+  int32_t convolution(int32_t src, int64_t filters, int64_t kernel, int64_t stride, bool bias = false) {
+    ConvolutionSpec spec;
+    spec.height = network_->value_height(src);
+    spec.width = network_->value_width(src);
+    spec.channels = network_->value_channels(src);
+    spec.filters = filters;
+    spec.kernel_h = spec.kernel_w = kernel;
+    spec.stride_h = spec.stride_w = stride;
+    spec.pad_h = spec.pad_w = kernel / 2;
+    spec.bias = bias;
+    const int64_t weights = take(spec.weights_elements());
+    return network_->convolution(name("conv").c_str(), src, spec, weights, bias ? take(filters) : -1);
+  }
+  int32_t linear(int32_t src, int64_t out, bool bias = true) {
+    LinearSpec spec;
+    spec.in = network_->value_height(src) * network_->value_width(src) * network_->value_channels(src);
+    spec.out = out;
+    spec.bias = bias;
+    const int64_t weights = take(spec.in * out);
+    return network_->linear(name("linear").c_str(), src, spec, weights, bias ? take(out) : -1);
+  }
+  int32_t norm(int32_t src, bool relu, int32_t residual = -1) {
+    const int64_t channels = network_->value_channels(src);
+    const int64_t gamma = take(channels), beta = take(channels), statistics = statistics_;
+    statistics_ += 2 * channels;
+    gammas_.emplace_back(gamma, channels);
+    return network_->ghost_batch_norm(name("norm").c_str(), src, residual, relu, 1e-5, gamma, beta, statistics);
+  }
+  int32_t pool(int32_t src, PoolKind kind, int64_t window, int64_t stride) {
+    PoolSpec spec;
+    spec.kind = kind;
+    spec.height = network_->value_height(src);
+    spec.width = network_->value_width(src);
+    spec.channels = network_->value_channels(src);
+    spec.window_h = spec.window_w = window;
+    spec.stride_h = spec.stride_w = stride;
+    return network_->pool(name("pool").c_str(), src, spec);
+  }
+  Network& operator*() { return *network_; }
+  Network* operator->() { return network_.get(); }
+
+  std::vector<double> initial(uint32_t seed) const {
+    std::mt19937 random(seed);
+    std::uniform_real_distribution<double> uniform(-0.3, 0.3);
+    std::vector<double> values(static_cast<size_t>(elements_));
+    for (double& v : values) v = uniform(random);
+    for (const auto& [first, count] : gammas_) {
+      for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(first + i)] += 1;
+    }
+    return values;
+  }
+  int64_t elements() const { return elements_; }
+  int64_t statistics() const { return statistics_; }
+
+ private:
+  int64_t take(int64_t elements) {
+    const int64_t offset = elements_;
+    elements_ += elements;
+    return offset;
+  }
+  std::string name(const char* kind) { return std::string(kind) + std::to_string(network_->operations()); }
+
+  Owned<Network> network_;
+  int64_t elements_ = 0, statistics_ = 0;
+  std::vector<std::pair<int64_t, int64_t>> gammas_;
+};
+
+/// Stem, two residual blocks (one with a strided shortcut), dropout, global pooling, linear: every kind of gradient sum.
+Builder residual_network() {
+  Builder b(6, 6, 2);
+  const int32_t stem = b.norm(b.convolution(0, 3, 3, 1), true);
+  const int32_t inner = b.norm(b.convolution(stem, 3, 3, 1), true);
+  const int32_t block1 = b.norm(b.convolution(inner, 3, 3, 1), true, stem);
+  const int32_t down = b.norm(b.convolution(block1, 4, 3, 2), true);
+  const int32_t shortcut = b.norm(b.convolution(block1, 4, 1, 2), false);
+  const int32_t block2 = b.norm(b.convolution(down, 4, 3, 1), true, shortcut);
+  const int32_t dropped = b->dropout("dropout", block2, 0.25);
+  b.linear(b.pool(dropped, PoolKind::average, 3, 3), kClasses);
+  return b;
+}
+
+/// Convolutions, max pooling, ReLU and sums without any batch norm.
+Builder plain_network() {
+  Builder b(6, 6, 2);
+  const int32_t a = b->relu("relu", b.convolution(0, 4, 3, 1, true));
+  const int32_t c = b->add("add", b.convolution(a, 4, 3, 1, true), a, true);
+  b.linear(b->dropout("dropout", b.pool(c, PoolKind::max, 2, 2), 0.5), kClasses);
+  return b;
+}
+
+Owned<Samples> random_samples(int64_t count, uint32_t seed = 7) {
+  Owned<Samples> samples(Samples::create(DataType::f32, count, 6, 6, 2, kClasses));
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count * 72));
+  for (float& v : values) v = normal(random);
+  samples->write_floats(0, count, values.data());
+  std::vector<int32_t> labels(static_cast<size_t>(count));
+  for (int32_t& label : labels) label = static_cast<int32_t>(random() % kClasses);
+  samples->write_labels(0, count, labels.data());
+  return samples;
+}
+
+std::vector<int32_t> first_rows(int64_t batch) {
+  std::vector<int32_t> indices(static_cast<size_t>(batch));
+  for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int32_t>(i);
+  return indices;
+}
+
+/// An engine with everything that must outlive it.
+struct Session {
+  Owned<Device> device;
+  Owned<Lanes> lanes;
+  Owned<Engine> engine;
+  int64_t elements, statistics;
+
+  Session(const char* backend, DataType type, Builder& network, int32_t threads, int64_t micro_batch, int64_t ghost,
+        bool backward = true, bool input_gradient = false)
+      : device(Device::create(backend)), lanes(Lanes::create(threads)), elements(network.elements()),
+        statistics(network.statistics()) {
+    EngineSpec spec;
+    spec.type = type;
+    spec.micro_batch = micro_batch;
+    spec.ghost = ghost;
+    spec.backward = backward;
+    spec.input_gradient = input_gradient;
+    spec.load.value_scale = 1;
+    engine.reset(Engine::create(*device, *lanes, *network, spec));
+    set(network.initial(3));
+    std::vector<double> running(static_cast<size_t>(statistics));
+    for (size_t i = 0; i < running.size(); ++i) running[i] = 0.5 + 0.01 * static_cast<double>(i);
+    if (statistics > 0) engine->statistics()->write_doubles(0, statistics, running.data());
+  }
+
+  void set(const std::vector<double>& parameters) {
+    engine->parameters()->write_doubles(0, elements, parameters.data());
+    engine->parameters_changed();
+  }
+  LossResult step(const Samples& samples, int64_t batch, const StepSpec& spec, void* logits = nullptr,
+                  void* input_gradient = nullptr, const float* weights = nullptr) {
+    const std::vector<int32_t> indices = first_rows(batch);
+    LossResult result;
+    engine->step(samples, indices.data(), batch, weights, spec, logits, input_gradient, result);
+    return result;
+  }
+  static std::vector<double> read(const Tensor* tensor) {
+    std::vector<double> values(static_cast<size_t>(tensor->elements()));
+    tensor->read_doubles(0, tensor->elements(), values.data());
+    return values;
+  }
+  std::vector<double> gradients() { return read(engine->gradients()); }
+  std::vector<double> running() { return read(engine->statistics()); }
+};
+
+void expect_near(const std::vector<double>& got, const std::vector<double>& wanted, double tolerance) {
+  ASSERT_EQ(got.size(), wanted.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], wanted[i], tolerance * std::max(1.0, std::abs(wanted[i]))) << "element " << i;
+  }
+}
+
+// Lanes.
+
+class Counting : public LaneWork {
+ public:
+  explicit Counting(size_t tasks) : counts(tasks) {}
+  void run(int64_t task, int32_t) override { ++counts[static_cast<size_t>(task)]; }
+  std::vector<std::atomic<int>> counts;
+};
+
+class Throwing : public LaneWork {
+ public:
+  void run(int64_t task, int32_t) override {
+    if (task % 3 == 2) throw Error("task " + std::to_string(task));
+  }
+};
+
+TEST(Lanes, RunEveryTaskOnce) {
+  for (int32_t threads : {1, 2, 5}) {
+    Owned<Lanes> lanes(Lanes::create(threads));
+    for (size_t tasks : {size_t{0}, size_t{1}, size_t{4}, size_t{1000}}) {
+      Counting work(tasks);
+      lanes->run(static_cast<int64_t>(tasks), work);
+      for (const auto& count : work.counts) EXPECT_EQ(count, 1);
+    }
+  }
+}
+
+TEST(Lanes, FirstErrorComesOutAndTheLanesGoOn) {
+  Owned<Lanes> lanes(Lanes::create(3));
+  for (int i = 0; i < 20; ++i) {
+    Throwing work;
+    try {
+      lanes->run(50, work);
+      FAIL() << "no error came out";
+    } catch (const Error& e) {
+      EXPECT_STREQ(e.what(), "task 2");
+    }
+    Counting fine(10);
+    lanes->run(10, fine);
+    for (const auto& count : fine.counts) EXPECT_EQ(count, 1);
+  }
+}
+
+TEST(Lanes, RefuseBadCountsAndSecondCalls) {
+  EXPECT_THROW(Lanes::create(0), Error);
+  EXPECT_THROW(Lanes::create(1025), Error);
+  Owned<Lanes> lanes(Lanes::create(1));
+  class Nested : public LaneWork {
+   public:
+    explicit Nested(Lanes& lanes) : lanes_(lanes) {}
+    void run(int64_t, int32_t) override {
+      Counting work(1);
+      lanes_.run(1, work);
+    }
+
+   private:
+    Lanes& lanes_;
+  } nested(*lanes);
+  EXPECT_THROW(lanes->run(1, nested), Error);
+}
+
+// Plans.
+
+TEST(EnginePlan, BuffersThatLiveTogetherLieApart) {
+  for (bool backward : {false, true}) {
+    for (bool plain : {false, true}) {
+      Builder network = plain ? plain_network() : residual_network();
+      EngineSpec spec;
+      spec.micro_batch = 7;
+      spec.ghost = 7;
+      spec.backward = backward;
+      const Plan plan(static_cast<const Graph&>(*network), spec, 2);
+      for (size_t a = 0; a < plan.buffers.size(); ++a) {
+        const Buffer& x = plan.buffers[a];
+        ASSERT_GE(x.offset, 0);
+        ASSERT_LE(x.offset + x.bytes(), plan.arena_bytes);
+        for (size_t b = 0; b < a; ++b) {
+          const Buffer& y = plan.buffers[b];
+          const bool together = x.first <= y.last && y.first <= x.last;
+          const bool overlap = x.offset < y.offset + y.bytes() && y.offset < x.offset + x.bytes();
+          EXPECT_FALSE(together && overlap) << "buffers " << a << " and " << b;
+        }
+      }
+    }
+  }
+}
+
+TEST(EnginePlan, ForwardOnlyNeedsLessMemory) {
+  Builder network = residual_network();
+  EngineSpec spec;
+  spec.micro_batch = 8;
+  spec.ghost = 8;
+  const int64_t both = Plan(static_cast<const Graph&>(*network), spec, 1).arena_bytes;
+  spec.backward = false;
+  EXPECT_LT(2 * Plan(static_cast<const Graph&>(*network), spec, 1).arena_bytes, both);
+}
+
+TEST(EngineNetwork, RefusesWhatDoesNotFit) {
+  Builder b(6, 6, 2);
+  const int32_t conv = b.convolution(0, 3, 3, 1);
+  EXPECT_THROW(b->relu("relu", 9), Error);
+  EXPECT_THROW(b->add("add", 0, conv, false), Error);
+  EXPECT_THROW(b->dropout("dropout", conv, 1.0), Error);
+  EXPECT_THROW(b->ghost_batch_norm("norm", conv, 0, true, 1e-5, 100, 110, 0), Error);
+  EXPECT_THROW(b->ghost_batch_norm("norm", conv, -1, true, 0, 100, 110, 0), Error);
+  EXPECT_THROW(b->ghost_batch_norm("norm", conv, -1, true, 1e-5, 0, 110, 0), Error);  // gamma inside the weights
+  LinearSpec linear;
+  linear.in = 5;
+  EXPECT_THROW(b->linear("linear", conv, linear, 200, 300), Error);
+  ConvolutionSpec large;
+  large.height = large.width = 6;
+  large.channels = 2;
+  large.kernel_h = large.kernel_w = 9;
+  EXPECT_THROW(b->convolution("conv", 0, large, 200, -1), Error);
+  EXPECT_THROW(Network::create(0, 1, 1), Error);
+}
+
+// Gradients.
+
+TEST(EngineGradient, WholeResidualNetworkByCentralDifferences) {
+  Owned<Samples> samples = random_samples(11);
+  for (int64_t micro_batch : {11, 4}) {  // ghosts of 6 and 5 rows: within, and spanning, micro-batches
+    Builder network = residual_network();
+    Session s("reference", DataType::f64, network, 2, micro_batch, 6);
+    StepSpec spec;
+    spec.ghost = 6;
+    spec.label_smoothing = 0.1;
+    spec.mode = NormMode::batch_statistics;
+    for (NormMode mode : {NormMode::batch_statistics, NormMode::running}) {
+      spec.mode = mode;
+      std::vector<double> parameters = network.initial(3);
+      s.set(parameters);
+      std::vector<float> weights(11);
+      for (size_t i = 0; i < weights.size(); ++i) weights[i] = 0.5f + 0.125f * static_cast<float>(i);
+      s.step(*samples, 11, spec, nullptr, nullptr, weights.data());
+      const std::vector<double> gradient = s.gradients();
+      std::mt19937 random(1);
+      StepSpec loss_only = spec;
+      loss_only.backward = false;
+      for (int check = 0; check < 120; ++check) {
+        const size_t i = random() % parameters.size();
+        const double step = 1e-5, value = parameters[i];
+        const auto loss = [&](double at) {
+          parameters[i] = at;
+          s.set(parameters);
+          return s.step(*samples, 11, loss_only, nullptr, nullptr, weights.data()).loss / 11;
+        };
+        const double numeric = (loss(value + step) - loss(value - step)) / (2 * step);
+        parameters[i] = value;
+        ASSERT_NEAR(gradient[i], numeric, 1e-7 + 1e-6 * std::abs(numeric)) << "parameter " << i;
+      }
+    }
+  }
+}
+
+TEST(EngineGradient, PlainNetworkAndInputByCentralDifferences) {
+  Builder network = plain_network();
+  Session s("reference", DataType::f64, network, 2, 3, 0, true, true);
+  Owned<Samples> samples = random_samples(5);
+  StepSpec spec;
+  std::vector<double> input(5 * 72);
+  s.step(*samples, 5, spec, nullptr, input.data());
+  const std::vector<double> gradient = s.gradients();
+  StepSpec loss_only = spec;
+  loss_only.backward = false;
+  std::vector<double> parameters = network.initial(3);
+  std::mt19937 random(2);
+  for (int check = 0; check < 60; ++check) {
+    const size_t i = random() % parameters.size();
+    const double value = parameters[i];
+    const auto loss = [&](double at) {
+      parameters[i] = at;
+      s.set(parameters);
+      return s.step(*samples, 5, loss_only).loss / 5;
+    };
+    const double numeric = (loss(value + 1e-6) - loss(value - 1e-6)) / 2e-6;
+    parameters[i] = value;
+    ASSERT_NEAR(gradient[i], numeric, 1e-7) << "parameter " << i;
+  }
+  s.set(parameters);
+  std::vector<float> image(72);
+  for (int check = 0; check < 20; ++check) {
+    const size_t row = random() % 5, i = random() % 72;
+    std::memcpy(image.data(), samples->row(static_cast<int64_t>(row)), 72 * sizeof(float));
+    const float value = image[i];
+    const auto loss = [&](float at) {
+      image[i] = at;
+      samples->write_floats(static_cast<int64_t>(row), 1, image.data());
+      return s.step(*samples, 5, loss_only).loss / 5;
+    };
+    const float up = value + 1e-3f, down = value - 1e-3f;
+    const double numeric = (loss(up) - loss(down)) / (static_cast<double>(up) - static_cast<double>(down));
+    image[i] = value;
+    samples->write_floats(static_cast<int64_t>(row), 1, image.data());
+    ASSERT_NEAR(input[row * 72 + i], numeric, 1e-5) << "input " << row << ", " << i;
+  }
+}
+
+// Ghosts.
+
+/// SGD steps on the whole batch.
+std::vector<double> train_whole(Session& s, const Samples& samples, int64_t batch, int64_t ghost, int steps) {
+  std::vector<double> w = Session::read(s.engine->parameters());
+  StepSpec spec;
+  spec.ghost = ghost;
+  spec.dropout = false;
+  for (int step = 0; step < steps; ++step) {
+    s.step(samples, batch, spec);
+    const std::vector<double> g = s.gradients();
+    for (size_t i = 0; i < w.size(); ++i) w[i] -= 0.1 * g[i];
+    s.set(w);
+  }
+  return w;
+}
+
+TEST(EngineGhosts, TenStepsEqualAccumulatingGhostByGhost) {
+  constexpr int64_t kBatch = 1000, kGhost = 96, kGhosts = 11;  // ten ghosts of 91 rows and one of 90
+  Owned<Samples> samples = random_samples(kBatch);
+  Builder network = residual_network();
+
+  Session one("reference", DataType::f64, network, 1, 91, 91);
+  std::vector<double> w = Session::read(one.engine->parameters());
+  for (int step = 0; step < 10; ++step) {
+    std::vector<double> sum(w.size());
+    int32_t first = 0;
+    for (int64_t g = 0; g < kGhosts; ++g) {
+      const int64_t rows = g < kBatch % kGhosts ? 91 : 90;
+      std::vector<int32_t> indices(static_cast<size_t>(rows));
+      for (int32_t& index : indices) index = first++;
+      StepSpec spec;
+      spec.dropout = false;
+      LossResult result;
+      one.engine->step(*samples, indices.data(), rows, nullptr, spec, nullptr, nullptr, result);
+      const std::vector<double> gradient = one.gradients();
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += gradient[i] * static_cast<double>(rows) / kBatch;
+    }
+    for (size_t i = 0; i < w.size(); ++i) w[i] -= 0.1 * sum[i];
+    one.set(w);
+  }
+
+  for (int64_t micro_batch : {96, 200, 32}) {  // one ghost, two ghosts, a third of a ghost
+    Session whole("reference", DataType::f64, network, 2, micro_batch, kGhost);
+    expect_near(train_whole(whole, *samples, kBatch, kGhost, 10), w, 1e-10);
+    expect_near(whole.running(), one.running(), 1e-10);
+    Session cpu("cpu", DataType::f32, network, 2, micro_batch, kGhost);
+    expect_near(train_whole(cpu, *samples, kBatch, kGhost, 10), w, 1e-4);
+    expect_near(cpu.running(), one.running(), 1e-4);
+  }
+}
+
+TEST(EngineGhosts, SpanningGhostsEqualGhostsInsideAMicroBatch) {
+  Owned<Samples> samples = random_samples(40);
+  Builder network = residual_network();
+  for (NormMode mode : {NormMode::train, NormMode::batch_statistics, NormMode::running}) {
+    StepSpec spec;
+    spec.ghost = 13;
+    spec.mode = mode;
+    Session inside("reference", DataType::f64, network, 2, 20, 13);
+    Session spanning("reference", DataType::f64, network, 3, 4, 13);
+    const LossResult a = inside.step(*samples, 40, spec), b = spanning.step(*samples, 40, spec);
+    EXPECT_NEAR(a.loss, b.loss, 1e-11);
+    EXPECT_EQ(a.correct, b.correct);
+    expect_near(spanning.gradients(), inside.gradients(), 1e-11);
+    expect_near(spanning.running(), inside.running(), 1e-12);
+  }
+}
+
+TEST(EngineGhosts, RunningStatisticsFollowTheirPolicy) {
+  // One norm on the input itself: the ghosts' statistics can be had by hand.
+  Builder b(6, 6, 2);
+  b.linear(b.norm(0, true), kClasses);
+  Owned<Samples> samples = random_samples(10);
+  constexpr int64_t kRows[] = {4, 3, 3};
+  std::vector<double> means, variances, squares;
+  int64_t row = 0;
+  for (int64_t rows : kRows) {
+    for (int c = 0; c < 2; ++c) {
+      double sum = 0, square = 0;
+      for (int64_t r = row; r < row + rows; ++r) {
+        const float* image = static_cast<const float*>(samples->row(r));
+        for (int p = 0; p < 36; ++p) {
+          sum += static_cast<double>(image[2 * p + c]);
+          square += static_cast<double>(image[2 * p + c]) * static_cast<double>(image[2 * p + c]);
+        }
+      }
+      const double n = static_cast<double>(rows) * 36, mean = sum / n;
+      means.push_back(mean);
+      variances.push_back((square - n * mean * mean) / (n - 1));
+      squares.push_back(square);
+    }
+    row += rows;
+  }
+  for (const int64_t micro_batch : {10, 4, 2}) {
+    for (RunningStatistics policy : {RunningStatistics::sequential, RunningStatistics::averaged,
+                                     RunningStatistics::scaled, RunningStatistics::total}) {
+      Session s("reference", DataType::f64, b, 2, micro_batch, 4);
+      const std::vector<double> before = s.running();
+      StepSpec spec;
+      spec.ghost = 4;
+      spec.momentum = 0.3;
+      spec.running_statistics = policy;
+      spec.mode = NormMode::batch_statistics;
+      s.step(*samples, 10, spec);
+      EXPECT_EQ(s.running(), before);
+      spec.mode = NormMode::train;
+      s.step(*samples, 10, spec);
+      const std::vector<double> after = s.running();
+      for (size_t c = 0; c < 2; ++c) {
+        double mean = before[c], variance = before[2 + c];
+        if (policy == RunningStatistics::sequential || policy == RunningStatistics::scaled) {
+          const double m = policy == RunningStatistics::sequential ? 0.3 : 0.1;
+          for (size_t g = 0; g < 3; ++g) {
+            mean = (1 - m) * mean + m * means[2 * g + c];
+            variance = (1 - m) * variance + m * variances[2 * g + c];
+          }
+        } else {
+          double of_mean = 0, of_variance = 0;
+          if (policy == RunningStatistics::averaged) {
+            for (size_t g = 0; g < 3; ++g) {
+              of_mean += means[2 * g + c] / 3;
+              of_variance += variances[2 * g + c] / 3;
+            }
+          } else {
+            double square = 0;
+            for (size_t g = 0; g < 3; ++g) {
+              of_mean += means[2 * g + c] * static_cast<double>(kRows[g]) / 10;
+              square += squares[2 * g + c];
+            }
+            of_variance = (square - 360 * of_mean * of_mean) / 359;
+          }
+          mean = 0.7 * mean + 0.3 * of_mean;
+          variance = 0.7 * variance + 0.3 * of_variance;
+        }
+        EXPECT_NEAR(after[c], mean, 1e-12) << "policy " << static_cast<int>(policy);
+        EXPECT_NEAR(after[2 + c], variance, 1e-12) << "policy " << static_cast<int>(policy);
+      }
+    }
+  }
+}
+
+// Determinism.
+
+struct Bits {
+  std::vector<double> gradients, running;
+  double loss;
+  bool operator==(const Bits& other) const {
+    return gradients == other.gradients && running == other.running && loss == other.loss;
+  }
+};
+
+Bits run_bits(Builder& network, int32_t threads, int64_t micro_batch, int64_t ghost, int64_t batch, bool poison) {
+  Owned<Samples> samples = random_samples(batch);
+  Session s("cpu", DataType::f32, network, threads, micro_batch, ghost);
+  StepSpec spec;
+  spec.ghost = ghost;
+  spec.augment = true;
+  for (spec.step = 0; spec.step < 3; ++spec.step) {
+    if (poison) s.engine->poison();
+    s.step(*samples, batch, spec);
+  }
+  const double loss = s.step(*samples, batch, spec).loss;
+  return {s.gradients(), s.engine->statistics() ? s.running() : std::vector<double>(), loss};
+}
+
+TEST(EngineDeterminism, SameBitsOnAnyNumberOfLanes) {
+  for (bool plain : {false, true}) {
+    for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {  // several ghosts, and ghosts that span
+      Builder network = plain ? plain_network() : residual_network();
+      const Bits one = run_bits(network, 1, micro_batch, plain ? 0 : 8, 101, false);
+      EXPECT_TRUE(std::isfinite(one.loss));
+      for (int32_t threads : {2, 5}) {
+        EXPECT_EQ(run_bits(network, threads, micro_batch, plain ? 0 : 8, 101, false), one) << threads << " lanes";
+      }
+    }
+  }
+}
+
+TEST(EngineDeterminism, NothingReadsMemoryThatWasNotWritten) {
+  for (bool plain : {false, true}) {
+    for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {
+      Builder network = plain ? plain_network() : residual_network();
+      const int64_t ghost = plain ? 0 : 8;
+      EXPECT_EQ(run_bits(network, 2, micro_batch, ghost, 43, true), run_bits(network, 2, micro_batch, ghost, 43, false));
+    }
+  }
+}
+
+// Evaluation, refusals.
+
+TEST(Engine, ForwardOnlyGivesTheLogitsOfTheFullEngine) {
+  for (bool plain : {false, true}) {
+    Builder network = plain ? plain_network() : residual_network();
+    Owned<Samples> samples = random_samples(23);
+    StepSpec spec;
+    spec.mode = NormMode::running;
+    spec.dropout = false;
+    std::vector<double> full(23 * kClasses), forward(23 * kClasses);
+    Session a("reference", DataType::f64, network, 2, 8, plain ? 0 : 8);
+    const LossResult ra = a.step(*samples, 23, spec, full.data());
+    Session b("reference", DataType::f64, network, 2, 5, 0, false);
+    spec.backward = false;
+    const LossResult rb = b.step(*samples, 23, spec, forward.data());
+    expect_near(forward, full, 1e-12);
+    EXPECT_NEAR(ra.loss, rb.loss, 1e-11);
+    EXPECT_EQ(ra.correct, rb.correct);
+  }
+}
+
+TEST(Engine, RefusesBadStepsAndGoesOn) {
+  Builder network = residual_network();
+  Owned<Samples> samples = random_samples(16);
+  Session s("cpu", DataType::f32, network, 2, 8, 8);
+  StepSpec spec;
+  spec.ghost = 8;
+  s.step(*samples, 16, spec);
+  const std::vector<double> wanted = s.gradients();
+  LossResult result;
+  std::vector<int32_t> indices = first_rows(16);
+  const auto step = [&](const Samples& data, int64_t batch) {
+    s.engine->step(data, indices.data(), batch, nullptr, spec, nullptr, nullptr, result);
+  };
+  indices[9] = 16;
+  EXPECT_THROW(step(*samples, 16), Error);
+  indices[9] = -1;
+  EXPECT_THROW(step(*samples, 16), Error);
+  indices[9] = 9;
+  EXPECT_THROW(step(*samples, 0), Error);
+  Owned<Samples> other(Samples::create(DataType::u8, 16, 5, 6, 2, kClasses));
+  EXPECT_THROW(step(*other, 16), Error);
+  Owned<Samples> more_classes(Samples::create(DataType::u8, 16, 6, 6, 2, kClasses + 1));
+  EXPECT_THROW(step(*more_classes, 16), Error);
+  spec.ghost = 16;  // compiled for 8
+  EXPECT_THROW(step(*samples, 16), Error);
+  spec.ghost = 8;
+  spec.momentum = 2;
+  EXPECT_THROW(step(*samples, 16), Error);
+  spec.momentum = 0.1;
+  float image_gradient[16 * 72];
+  EXPECT_THROW(s.engine->step(*samples, indices.data(), 16, nullptr, spec, nullptr, image_gradient, result), Error);
+  s.step(*samples, 16, spec);
+  EXPECT_EQ(s.gradients(), wanted);
+}
+
+TEST(Engine, RefusesAGhostOfOneValuePerChannel) {
+  Builder b(6, 6, 2);
+  b.linear(b.norm(b.linear(0, 4), true), kClasses);
+  Owned<Samples> samples = random_samples(4);
+  Session s("reference", DataType::f64, b, 1, 4, 4);
+  StepSpec spec;
+  spec.ghost = 1;
+  EXPECT_THROW(s.step(*samples, 4, spec), Error);
+  spec.ghost = 3;  // two ghosts of two rows
+  s.step(*samples, 4, spec);
+  EXPECT_THROW(s.step(*samples, 1, spec), Error);
+}
+
+TEST(Engine, RefusesWhatCannotFitAndNamesTheLargestGhost) {
+  Builder b(64, 64, 64);
+  int32_t value = 0;
+  for (int i = 0; i < 8; ++i) value = b.norm(b.convolution(value, 64, 3, 1), true);
+  b.linear(b.pool(value, PoolKind::average, 64, 64), kClasses);
+  Owned<Device> device(Device::create("cpu"));
+  Owned<Lanes> lanes(Lanes::create(1));
+  EngineSpec spec;
+  spec.micro_batch = 2;
+  spec.ghost = 1 << 24;
+  const int64_t bytes = Engine::predict_bytes(*device, 1, *b, spec);
+  EXPECT_GT(bytes, int64_t{1} << 45);
+  const int64_t before = Tensor::live_bytes();
+  try {
+    Engine::create(*device, *lanes, *b, spec);
+    FAIL() << "nothing was refused";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("needs " + std::to_string(bytes) + " bytes"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("largest ghost batch that fits is"), std::string::npos) << e.what();
+  }
+  EXPECT_EQ(Tensor::live_bytes(), before);
+}
+
+TEST(Engine, ProfileCountsEveryMicroBatch) {
+  Builder network = residual_network();
+  Owned<Samples> samples = random_samples(32);
+  Session s("cpu", DataType::f32, network, 2, 8, 8);
+  StepSpec spec;
+  spec.ghost = 8;
+  s.engine->set_profiling(true);
+  s.step(*samples, 32, spec);
+  int affine = 0;
+  for (int32_t i = 0; i < s.engine->profile_entries(); ++i) {
+    ProfileEntry entry;
+    s.engine->profile_entry(i, entry);
+    EXPECT_STRNE(s.engine->profile_name(i), "");
+    if (entry.flops > 0) {
+      ++affine;
+      EXPECT_EQ(entry.calls, 4);
+      EXPECT_GT(entry.seconds, 0);
+    }
+  }
+  EXPECT_EQ(affine, 3 * 7 - 1);  // seven affine operations in three directions, the first without its input's gradient
+}
+
+}  // namespace
+}  // namespace ghostbatch

@@ -1,0 +1,53 @@
+#include "common/augmentation.h"
+
+#include <cmath>
+
+#include "ghostbatch/philox.h"
+
+namespace ghostbatch {
+namespace {
+
+/// floor(word / 2^32 * range): an integer in [0, range).
+int64_t random_below(uint32_t word, int64_t range) {
+  return static_cast<int64_t>((static_cast<uint64_t>(word) * static_cast<uint64_t>(range)) >> 32);
+}
+
+/// In [-1, 1).
+double random_symmetric(uint32_t word) { return 2.0 * (static_cast<double>(word) / 4294967296.0) - 1.0; }
+
+}  // namespace
+
+AugmentationDraw draw_augmentation(const LoadSpec& spec, uint64_t seed, uint64_t epoch, int64_t index) {
+  const auto key = static_cast<uint64_t>(index);
+  const Philox4 words = philox(seed, philox_stream(RandomPurpose::augment, static_cast<uint32_t>(epoch)),
+                               static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), 0);
+  AugmentationDraw draw;
+  switch (spec.augmentation) {
+    case Augmentation::none:
+      break;
+    case Augmentation::crop_flip:
+    case Augmentation::pad_crop_flip:
+      draw.crop_y = random_below(words.v[1], 2 * spec.pad + 1) - spec.pad;
+      draw.crop_x = random_below(words.v[2], 2 * spec.pad + 1) - spec.pad;
+      [[fallthrough]];
+    case Augmentation::flip:
+      draw.flip = (words.v[0] >> 31) != 0;
+      break;
+    case Augmentation::affine:
+      draw.rotation = random_symmetric(words.v[1]) * spec.degrees * (3.14159265358979323846 / 180.0);
+      draw.shift_y = random_symmetric(words.v[2]) * spec.translate * static_cast<double>(spec.height);
+      draw.shift_x = random_symmetric(words.v[3]) * spec.translate * static_cast<double>(spec.width);
+      break;
+  }
+  return draw;
+}
+
+AffineMap::AffineMap(const LoadSpec& spec, const AugmentationDraw& draw)
+    : cosine(std::cos(draw.rotation)),
+      sine(std::sin(draw.rotation)),
+      centre_y(0.5 * static_cast<double>(spec.height - 1)),
+      centre_x(0.5 * static_cast<double>(spec.width - 1)),
+      shift_y(draw.shift_y),
+      shift_x(draw.shift_x) {}
+
+}  // namespace ghostbatch

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+
+#include "ghostbatch/device.h"
+
+namespace ghostbatch::cpu {
+
+/// The CPU of this machine: oneDNN for layers with weights and matrix products, own SIMD for the rest.
+class CpuDevice final : public Device {
+ public:
+  CpuDevice();
+
+  const char* name() const override { return "cpu"; }
+  const char* description() const override { return description_.c_str(); }
+  bool supports(DataType type) const override;
+
+  Affine* convolution(const ConvolutionSpec& spec, bool backward) override;
+  Affine* linear(const LinearSpec& spec, bool backward) override;
+  Gemm* gemm(const GemmSpec& spec) override;
+  GhostBatchNorm* ghost_batch_norm(const GhostBatchNormSpec& spec) override;
+  Pooling* pooling(const PoolSpec& spec) override;
+  Elementwise* elementwise() override;
+  SoftmaxCrossEntropy* softmax_cross_entropy() override;
+  BatchLoader* batch_loader(const LoadSpec& spec) override;
+  VectorKernels* vector_kernels() override;
+
+  void* allocate(int64_t bytes) override;
+  void release(void* data, int64_t bytes) override;
+  int64_t available_bytes() const override;
+
+ private:
+  std::string description_;
+};
+
+}  // namespace ghostbatch::cpu

@@ -1,0 +1,21 @@
+// Makers of the CPU backend's kernels, one a file of this folder. The caller owns what they return.
+#pragma once
+
+#include "ghostbatch/device.h"
+
+namespace ghostbatch::cpu {
+
+// On oneDNN: affine.cpp, gemm.cpp.
+Affine* make_convolution(const ConvolutionSpec& spec, bool backward);
+Affine* make_linear(const LinearSpec& spec, bool backward);
+Gemm* make_gemm(const GemmSpec& spec);
+
+// Own SIMD: the files of these names.
+GhostBatchNorm* make_ghost_batch_norm(const GhostBatchNormSpec& spec);
+Pooling* make_pooling(const PoolSpec& spec);
+Elementwise* make_elementwise();
+SoftmaxCrossEntropy* make_softmax_cross_entropy();
+BatchLoader* make_batch_loader(const LoadSpec& spec);
+VectorKernels* make_vector_kernels();
+
+}  // namespace ghostbatch::cpu

@@ -1,0 +1,132 @@
+// The tables of own SIMD kernels: one source a kernel in simd/, compiled once per instruction set, chosen at run time.
+// Pointers are host memory that the callers have checked; nothing here throws or allocates.
+#pragma once
+
+#include <cstdint>
+
+#include "ghostbatch/vector.h"
+
+namespace ghostbatch {
+
+/// A batch-norm kernel on one run of places [places, channels]; activations of the table's type, statistics f32.
+/// Roles as in ghostbatch/ghost_batch_norm.h; pointers that a kernel does not use may be null.
+struct NormCall {
+  int64_t places;  // rows x height x width
+  int64_t channels;
+  bool relu;
+  double epsilon;
+  const float* mean;  // [channels], of this ghost
+  const float* variance;
+  const float* gamma;
+  const float* beta;
+  const void* src;
+  const void* residual;
+  const void* dst;  // of the forward pass; for the mask
+  const void* diff_dst;
+  const void* diff_dst2;
+  const double* sum_g;  // [channels], over `ghost_places`; null: constant statistics
+  const double* sum_g_xhat;
+  int64_t ghost_places;
+  void* out;  // dst, diff_residual or diff_src
+};
+
+struct GhostBatchNormTable {
+  /// Mean and sum of squared deviations of src, per channel.
+  void (*statistics)(const void* src, int64_t places, int64_t channels, double* mean, double* m2);
+  /// out = act(gamma * rstd * (src - mean) + beta + residual).
+  void (*normalize)(const NormCall& call);
+  /// sums of g and g * xhat; out = g where out is not null. The mask comes from dst, or from src where dst is null.
+  void (*backward_sums)(const NormCall& call, double* sum_g, double* sum_g_xhat);
+  /// out = gamma * rstd * (g - sum_g / ghost_places - xhat * sum_g_xhat / ghost_places); g = diff_dst, masked from src
+  /// where `relu`.
+  void (*backward_apply)(const NormCall& call);
+};
+
+struct ElementwiseTable {
+  void (*relu)(const void* src, void* dst, int64_t elements);
+  void (*relu_backward)(const void* dst, const void* diff_dst, void* diff_src, int64_t elements);
+  void (*add)(const void* a, const void* b, void* dst, int64_t elements, bool relu);
+  /// One row: element e is kept where word e % 4 of Philox(seed, stream, step, row, e / 4) >= threshold.
+  void (*dropout)(const void* src, void* dst, int64_t elements, uint32_t threshold, float scale, uint64_t seed,
+                  uint32_t stream, uint32_t step, uint32_t row);
+};
+
+struct SoftmaxTable {
+  /// Sum of weight * loss over the rows; adds the rows that are right to `correct`.
+  double (*run)(const void* logits, const int32_t* labels, const float* weights, int64_t rows, int64_t classes,
+                double label_smoothing, double scale, void* diff_logits, int64_t& correct);
+};
+
+/// Sizes of a pooling, as in PoolSpec, for `rows` rows.
+struct PoolCall {
+  int64_t rows, height, width, channels, window_h, window_w, stride_h, stride_w, pad_h, pad_w, out_height, out_width;
+};
+
+struct PoolingTable {
+  /// `workspace` may be null.
+  void (*max_forward)(const PoolCall& call, const void* src, void* dst, uint8_t* workspace);
+  void (*max_backward)(const PoolCall& call, const void* diff_dst, const uint8_t* workspace, void* diff_src);
+  void (*average_forward)(const PoolCall& call, const void* src, void* dst);
+  void (*average_backward)(const PoolCall& call, const void* diff_dst, void* diff_src);
+};
+
+/// How one sample becomes a row of a micro-batch: geometry as in common/augmentation.h, outside the sample its
+/// nearest edge where `repeat_edge`, else `fill`; then dst = value * scale + shift.
+struct LoadCall {
+  int64_t height, width, channels;
+  bool bytes;  // samples are u8, else f32
+  bool affine, flip, repeat_edge;
+  int64_t crop_y, crop_x;
+  double cosine, sine, centre_y, centre_x, shift_y, shift_x;
+  float fill;  // in the units of the samples
+  // Of element i of a pixel, at i % period; period is a multiple of 16, and of the channels where they are at most 16.
+  const float* scale;
+  const float* shift;
+  int64_t period;
+};
+
+struct LoaderTable {
+  void (*load)(const LoadCall& call, const void* sample, void* dst);
+};
+
+/// The blocks of VectorKernels on one type.
+struct VectorTable {
+  void (*fill)(double value, void* x, int64_t n);
+  void (*scale)(double alpha, void* x, int64_t n);
+  void (*axpy)(double alpha, const void* x, void* y, int64_t n);
+  double (*dot)(const void* x, const void* y, int64_t n);
+  double (*sum)(const void* x, int64_t n);
+  double (*squared_distance)(const void* x, const void* y, int64_t n);
+  double (*max_abs)(const void* x, int64_t n);
+  void (*interpolate)(double alpha, const void* x, const void* y, void* z, int64_t n);
+  void (*project_box)(double epsilon, const void* center, void* x, int64_t n);
+  void (*sgd)(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, int64_t n);
+  void (*adam)(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, int64_t n);
+};
+
+/// All kernels of one instruction set.
+struct SimdTables {
+  const char* isa;
+  const GhostBatchNormTable* ghost_batch_norm_f32;
+  const GhostBatchNormTable* ghost_batch_norm_bf16;
+  const ElementwiseTable* elementwise_f32;
+  const ElementwiseTable* elementwise_bf16;
+  const SoftmaxTable* softmax_f32;
+  const SoftmaxTable* softmax_bf16;
+  const PoolingTable* pooling_f32;
+  const PoolingTable* pooling_bf16;
+  const LoaderTable* loader_f32;
+  const LoaderTable* loader_bf16;
+  const VectorTable* vector_f32;
+  const VectorTable* vector_f64;
+};
+
+/// The tables of the best instruction set of this CPU, or of the one that the environment variable GHOSTBATCH_ISA names
+/// (portable, avx2, avx512, avx512bf16); read once. Error where the CPU lacks it.
+const SimdTables& simd_tables();
+/// The tables of one instruction set, null where this build or this CPU lacks it.
+const SimdTables* simd_tables(const char* isa);
+/// Its name.
+const char* simd_isa();
+
+}  // namespace ghostbatch

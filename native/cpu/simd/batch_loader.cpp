@@ -1,0 +1,128 @@
+// One sample of a micro-batch: flipped, cropped or mapped, and normalized. See ghostbatch/samples.h.
+#include "cpu/simd.h"
+#include "cpu/simd/vec.h"
+
+namespace ghostbatch::GHOSTBATCH_SIMD {
+namespace {
+
+template <typename In, typename Out>
+class Loader {
+ public:
+  Loader(const LoadCall& call, const In* sample, Out* dst)
+      : call_(call), sample_(sample), dst_(dst), row_elements_(call.width * call.channels) {}
+
+  void run() const {
+    if (call_.affine) {
+      map();
+      return;
+    }
+    for (int64_t y = 0; y < call_.height; ++y) {
+      int64_t source_y = y + call_.crop_y;
+      if (source_y < 0 || source_y >= call_.height) {
+        if (!call_.repeat_edge) {
+          for (int64_t x = 0; x < call_.width; ++x) fill_pixel(dst_ + y * row_elements_ + x * call_.channels);
+          continue;
+        }
+        source_y = source_y < 0 ? 0 : call_.height - 1;
+      }
+      crop_row(sample_ + source_y * row_elements_, dst_ + y * row_elements_);
+    }
+  }
+
+ private:
+  /// dst = src * scale + shift, over n elements from a pixel's first.
+  GHOSTBATCH_INLINE void normalize(const In* src, Out* dst, int64_t n) const {
+    for (int64_t start = 0; start < n; start += call_.period) {
+      for_each_vector(smaller(call_.period, n - start), [&]<bool kTail>(int64_t i, int64_t lanes) {
+        const vf value = get<kTail>(src + start + i, lanes);
+        set_at<kTail>(dst + start + i, fma(value, load(call_.scale + i), load(call_.shift + i)), lanes);
+      });
+    }
+  }
+
+  void fill_pixel(Out* dst) const {
+    for (int64_t c = 0; c < call_.channels; ++c) put(dst + c, normalized(call_.fill, c));
+  }
+
+  /// One value by the arithmetic of a vector's lane.
+  float normalized(float value, int64_t channel) const {
+    const int64_t i = channel % call_.period;
+    float lanes[kLanes];
+    store(lanes, fma(set(value), set(call_.scale[i]), set(call_.shift[i])));
+    return lanes[0];
+  }
+
+  void crop_row(const In* src, Out* dst) const {
+    const int64_t channels = call_.channels, width = call_.width;
+    // Columns [begin, end) of the crop lie inside the sample.
+    const int64_t begin = smaller(larger<int64_t>(-call_.crop_x, 0), width);
+    const int64_t end = larger(smaller(width - call_.crop_x, width), begin);
+    const auto pixel = [&](int64_t x) { return dst + (call_.flip ? width - 1 - x : x) * channels; };
+    for (int64_t x = 0; x < begin; ++x) outside(src, pixel(x));
+    if (!call_.flip) {
+      normalize(src + (begin + call_.crop_x) * channels, dst + begin * channels, (end - begin) * channels);
+    } else {
+      for (int64_t x = begin; x < end; ++x) normalize(src + (x + call_.crop_x) * channels, pixel(x), channels);
+    }
+    for (int64_t x = end; x < width; ++x) outside(src + (width - 1) * channels, pixel(x));
+  }
+
+  /// A pixel left or right of the sample, whose nearest is `edge`.
+  void outside(const In* edge, Out* dst) const {
+    if (call_.repeat_edge) {
+      normalize(edge, dst, call_.channels);
+    } else {
+      fill_pixel(dst);
+    }
+  }
+
+  /// Rotated and shifted, bilinear.
+  void map() const {
+    for (int64_t y = 0; y < call_.height; ++y) {
+      for (int64_t x = 0; x < call_.width; ++x) {
+        const double v = static_cast<double>(y) - call_.centre_y - call_.shift_y;
+        const double u = static_cast<double>(x) - call_.centre_x - call_.shift_x;
+        const double at_y = call_.cosine * v - call_.sine * u + call_.centre_y;
+        const double at_x = call_.sine * v + call_.cosine * u + call_.centre_x;
+        const double floor_y = __builtin_floor(at_y), floor_x = __builtin_floor(at_x);
+        const int64_t top = static_cast<int64_t>(floor_y), left = static_cast<int64_t>(floor_x);
+        const float down = static_cast<float>(at_y - floor_y), right = static_cast<float>(at_x - floor_x);
+        Out* pixel = dst_ + y * row_elements_ + x * call_.channels;
+        for (int64_t c = 0; c < call_.channels; ++c) {
+          const float a = value(top, left, c), b = value(top, left + 1, c);
+          const float d = value(top + 1, left, c), e = value(top + 1, left + 1, c);
+          const float above = a + right * (b - a), below = d + right * (e - d);
+          put(pixel + c, normalized(above + down * (below - above), c));
+        }
+      }
+    }
+  }
+
+  float value(int64_t y, int64_t x, int64_t c) const {
+    if (y < 0 || y >= call_.height || x < 0 || x >= call_.width) return call_.fill;
+    return static_cast<float>(sample_[y * row_elements_ + x * call_.channels + c]);
+  }
+
+  const LoadCall& call_;
+  const In* sample_;
+  Out* dst_;
+  int64_t row_elements_;
+};
+
+template <typename Out>
+void load_sample(const LoadCall& call, const void* sample, void* dst) {
+  if (call.bytes) {
+    Loader<uint8_t, Out>(call, static_cast<const uint8_t*>(sample), static_cast<Out*>(dst)).run();
+  } else {
+    Loader<float, Out>(call, static_cast<const float*>(sample), static_cast<Out*>(dst)).run();
+  }
+}
+
+}  // namespace
+
+extern const LoaderTable loader_f32;
+extern const LoaderTable loader_bf16;
+const LoaderTable loader_f32 = {load_sample<float>};
+const LoaderTable loader_bf16 = {load_sample<bf16>};
+
+}  // namespace ghostbatch::GHOSTBATCH_SIMD

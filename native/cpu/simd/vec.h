@@ -1,0 +1,286 @@
+// One vector of f32 lanes, for the instruction set that this file is compiled for.
+//
+// Everything in simd/ lives in a namespace named after the instruction set, and in an unnamed one inside it: code of
+// external linkage that is compiled several times would be merged by the linker, which may keep the copy that an older
+// CPU cannot run. For the same reason nothing here uses templates or inline functions of the standard library.
+// Products and sums are contracted only where `fma` says so (-ffp-contract=off), so that a value computed twice by
+// the same expression has the same bits.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define GHOSTBATCH_JOIN_(a, b) a##b
+#define GHOSTBATCH_JOIN(a, b) GHOSTBATCH_JOIN_(a, b)
+#define GHOSTBATCH_SIMD GHOSTBATCH_JOIN(simd_, GHOSTBATCH_ISA)
+#define GHOSTBATCH_INLINE inline __attribute__((always_inline))
+
+namespace ghostbatch::GHOSTBATCH_SIMD {
+namespace {
+
+/// The upper half of a float.
+struct bf16 {
+  uint16_t bits;
+};
+
+GHOSTBATCH_INLINE float to_float(float value) { return value; }
+GHOSTBATCH_INLINE float to_float(bf16 value) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16);
+}
+GHOSTBATCH_INLINE void put(float* dst, float value) { *dst = value; }
+/// Rounds to nearest, ties to even; NaN stays NaN.
+GHOSTBATCH_INLINE void put(bf16* dst, float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  const uint32_t rounded = (bits & 0x7FFFFFFFu) > 0x7F800000u ? bits | 0x400000u : bits + 0x7FFFu + ((bits >> 16) & 1u);
+  dst->bits = static_cast<uint16_t>(rounded >> 16);
+}
+
+template <typename T>
+GHOSTBATCH_INLINE T smaller(T a, T b) {
+  return b < a ? b : a;
+}
+template <typename T>
+GHOSTBATCH_INLINE T larger(T a, T b) {
+  return a < b ? b : a;
+}
+
+// Vectors: `vf` of kLanes floats, `vm` a mask of as many, `vd` of kDoubles doubles. Loads and stores with a count touch
+// the first n lanes only, n in [0, kLanes]; the other lanes are loaded as zero. +, -, * and / are the compiler's own.
+
+#if defined(__AVX512F__)
+
+constexpr int64_t kLanes = 16;
+constexpr int64_t kDoubles = 8;
+using vf = __m512;
+using vd = __m512d;
+using vm = __mmask16;
+
+GHOSTBATCH_INLINE vm first(int64_t n) { return static_cast<vm>((1u << static_cast<uint32_t>(n)) - 1u); }
+GHOSTBATCH_INLINE vf set(float value) { return _mm512_set1_ps(value); }
+GHOSTBATCH_INLINE vf load(const float* p) { return _mm512_loadu_ps(p); }
+GHOSTBATCH_INLINE vf load(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+GHOSTBATCH_INLINE void store(float* p, vf v) { _mm512_storeu_ps(p, v); }
+GHOSTBATCH_INLINE void store(float* p, vf v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+GHOSTBATCH_INLINE vf widen(__m256i v) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
+}
+GHOSTBATCH_INLINE __m256i narrow(vf v) {
+#if defined(__AVX512BF16__)
+  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
+#else
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16));
+#endif
+}
+GHOSTBATCH_INLINE vf load(const bf16* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+GHOSTBATCH_INLINE vf load(const bf16* p, int64_t n) { return widen(_mm256_maskz_loadu_epi16(first(n), p)); }
+GHOSTBATCH_INLINE void store(bf16* p, vf v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v)); }
+GHOSTBATCH_INLINE void store(bf16* p, vf v, int64_t n) { _mm256_mask_storeu_epi16(p, first(n), narrow(v)); }
+GHOSTBATCH_INLINE vf load(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+GHOSTBATCH_INLINE vf load(const uint8_t* p, int64_t n) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first(n), p)));
+}
+/// Whole numbers in [0, 255].
+GHOSTBATCH_INLINE void store(uint8_t* p, vf v, int64_t n) {
+  _mm512_mask_cvtepi32_storeu_epi8(p, first(n), _mm512_cvtps_epi32(v));
+}
+GHOSTBATCH_INLINE vf fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+/// a where a > b, else b: b where either is NaN.
+GHOSTBATCH_INLINE vf maximum(vf a, vf b) { return _mm512_max_ps(a, b); }
+GHOSTBATCH_INLINE vm greater(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+GHOSTBATCH_INLINE vm equal(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+GHOSTBATCH_INLINE vm is_nan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+/// Where a > b, or a is the first NaN.
+GHOSTBATCH_INLINE vm beats(vf a, vf b) {
+  return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(b, b, _CMP_ORD_Q), a, b, _CMP_NLE_UQ);
+}
+GHOSTBATCH_INLINE bool any(vm m) { return m != 0; }
+/// v where m, else 0.
+GHOSTBATCH_INLINE vf keep(vm m, vf v) { return _mm512_maskz_mov_ps(m, v); }
+/// a where m, else b.
+GHOSTBATCH_INLINE vf select(vm m, vf a, vf b) { return _mm512_mask_mov_ps(b, m, a); }
+/// 2^n for whole n in [-126, 127].
+GHOSTBATCH_INLINE vf power_of_two(vf n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+GHOSTBATCH_INLINE vd load_doubles(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+GHOSTBATCH_INLINE vd load_doubles(const double* p) { return _mm512_loadu_pd(p); }
+GHOSTBATCH_INLINE void store_doubles(double* p, vd v) { _mm512_storeu_pd(p, v); }
+GHOSTBATCH_INLINE vd zero_doubles() { return _mm512_setzero_pd(); }
+
+#elif defined(__AVX2__)
+
+constexpr int64_t kLanes = 8;
+constexpr int64_t kDoubles = 4;
+using vf = __m256;
+using vd = __m256d;
+using vm = __m256;  // all bits of a lane
+
+GHOSTBATCH_INLINE __m256i first_bits(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+GHOSTBATCH_INLINE vm first(int64_t n) { return _mm256_castsi256_ps(first_bits(n)); }
+GHOSTBATCH_INLINE vf set(float value) { return _mm256_set1_ps(value); }
+GHOSTBATCH_INLINE vf load(const float* p) { return _mm256_loadu_ps(p); }
+GHOSTBATCH_INLINE vf load(const float* p, int64_t n) { return _mm256_maskload_ps(p, first_bits(n)); }
+GHOSTBATCH_INLINE void store(float* p, vf v) { _mm256_storeu_ps(p, v); }
+GHOSTBATCH_INLINE void store(float* p, vf v, int64_t n) { _mm256_maskstore_ps(p, first_bits(n), v); }
+GHOSTBATCH_INLINE vf load(const bf16* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+GHOSTBATCH_INLINE void store(bf16* p, vf v) {
+  const __m256i bits = _mm256_castps_si256(v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+  const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+}
+GHOSTBATCH_INLINE vf load(const uint8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+GHOSTBATCH_INLINE vf fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+GHOSTBATCH_INLINE vf maximum(vf a, vf b) { return _mm256_max_ps(a, b); }
+GHOSTBATCH_INLINE vm greater(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
+GHOSTBATCH_INLINE vm equal(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+GHOSTBATCH_INLINE vm is_nan(vf a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
+GHOSTBATCH_INLINE vm beats(vf a, vf b) {
+  return _mm256_and_ps(_mm256_cmp_ps(b, b, _CMP_ORD_Q), _mm256_cmp_ps(a, b, _CMP_NLE_UQ));
+}
+GHOSTBATCH_INLINE bool any(vm m) { return _mm256_movemask_ps(m) != 0; }
+GHOSTBATCH_INLINE vf keep(vm m, vf v) { return _mm256_and_ps(m, v); }
+GHOSTBATCH_INLINE vf select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
+GHOSTBATCH_INLINE vf power_of_two(vf n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+GHOSTBATCH_INLINE vd load_doubles(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+GHOSTBATCH_INLINE vd load_doubles(const double* p) { return _mm256_loadu_pd(p); }
+GHOSTBATCH_INLINE void store_doubles(double* p, vd v) { _mm256_storeu_pd(p, v); }
+GHOSTBATCH_INLINE vd zero_doubles() { return _mm256_setzero_pd(); }
+
+#else  // The compiler's vectors of 16 bytes: SSE2, NEON, or scalars.
+
+constexpr int64_t kLanes = 4;
+constexpr int64_t kDoubles = 2;
+using vf = float __attribute__((vector_size(16)));
+using vd = double __attribute__((vector_size(16)));
+using vm = int32_t __attribute__((vector_size(16)));
+
+GHOSTBATCH_INLINE vm first(int64_t n) {
+  const int32_t count = static_cast<int32_t>(n);
+  return vm{count, count, count, count} > vm{0, 1, 2, 3};
+}
+GHOSTBATCH_INLINE vf set(float value) { return vf{value, value, value, value}; }
+GHOSTBATCH_INLINE vf load(const float* p) {
+  vf v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+GHOSTBATCH_INLINE void store(float* p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
+GHOSTBATCH_INLINE vf load(const bf16* p) { return vf{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])}; }
+GHOSTBATCH_INLINE void store(bf16* p, vf v) {
+  for (int lane = 0; lane < kLanes; ++lane) put(p + lane, v[lane]);
+}
+GHOSTBATCH_INLINE vf load(const uint8_t* p) {
+  return vf{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
+}
+GHOSTBATCH_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+GHOSTBATCH_INLINE vf maximum(vf a, vf b) { return a > b ? a : b; }
+GHOSTBATCH_INLINE vm greater(vf a, vf b) { return a > b; }
+GHOSTBATCH_INLINE vm equal(vf a, vf b) { return a == b; }
+GHOSTBATCH_INLINE vm is_nan(vf a) { return a != a; }
+GHOSTBATCH_INLINE vm beats(vf a, vf b) { return ~(a <= b) & (b == b); }
+GHOSTBATCH_INLINE bool any(vm m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
+GHOSTBATCH_INLINE vf keep(vm m, vf v) { return __builtin_bit_cast(vf, m & __builtin_bit_cast(vm, v)); }
+GHOSTBATCH_INLINE vf select(vm m, vf a, vf b) { return m ? a : b; }
+GHOSTBATCH_INLINE vf power_of_two(vf n) {
+  return __builtin_bit_cast(vf, (__builtin_convertvector(n, vm) + 127) << 23);
+}
+GHOSTBATCH_INLINE vd load_doubles(const float* p) { return vd{p[0], p[1]}; }
+GHOSTBATCH_INLINE vd load_doubles(const double* p) { return vd{p[0], p[1]}; }
+GHOSTBATCH_INLINE void store_doubles(double* p, vd v) { __builtin_memcpy(p, &v, sizeof v); }
+GHOSTBATCH_INLINE vd zero_doubles() { return vd{0, 0}; }
+
+#endif
+
+#if !defined(__AVX512F__)
+// Counted accesses that the instruction set lacks go lane by lane.
+#if !defined(__AVX2__)
+GHOSTBATCH_INLINE vf load(const float* p, int64_t n) {
+  float lanes[kLanes] = {};
+  for (int64_t lane = 0; lane < n; ++lane) lanes[lane] = p[lane];
+  return load(lanes);
+}
+GHOSTBATCH_INLINE void store(float* p, vf v, int64_t n) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int64_t lane = 0; lane < n; ++lane) p[lane] = lanes[lane];
+}
+#endif
+GHOSTBATCH_INLINE vf load(const bf16* p, int64_t n) {
+  float lanes[kLanes] = {};
+  for (int64_t lane = 0; lane < n; ++lane) lanes[lane] = to_float(p[lane]);
+  return load(static_cast<const float*>(lanes));
+}
+GHOSTBATCH_INLINE void store(bf16* p, vf v, int64_t n) {
+  float lanes[kLanes];
+  store(static_cast<float*>(lanes), v);
+  for (int64_t lane = 0; lane < n; ++lane) put(p + lane, lanes[lane]);
+}
+GHOSTBATCH_INLINE vf load(const uint8_t* p, int64_t n) {
+  float lanes[kLanes] = {};
+  for (int64_t lane = 0; lane < n; ++lane) lanes[lane] = static_cast<float>(p[lane]);
+  return load(static_cast<const float*>(lanes));
+}
+GHOSTBATCH_INLINE void store(uint8_t* p, vf v, int64_t n) {
+  float lanes[kLanes];
+  store(static_cast<float*>(lanes), v);
+  for (int64_t lane = 0; lane < n; ++lane) p[lane] = static_cast<uint8_t>(lanes[lane]);
+}
+#endif
+
+GHOSTBATCH_INLINE vf zero() { return set(0.0f); }
+
+/// max(0, v); NaN stays NaN.
+GHOSTBATCH_INLINE vf relu(vf v) { return maximum(zero(), v); }
+
+// Whole vectors, or the first n lanes where `kTail`: one body serves both.
+template <bool kTail, typename T>
+GHOSTBATCH_INLINE vf get(const T* p, int64_t n) {
+  if constexpr (kTail) {
+    return load(p, n);
+  } else {
+    return load(p);
+  }
+}
+template <bool kTail, typename T>
+GHOSTBATCH_INLINE void set_at(T* p, vf v, int64_t n) {
+  if constexpr (kTail) {
+    store(p, v, n);
+  } else {
+    store(p, v);
+  }
+}
+
+/// Runs step.operator()<kTail>(i, n) over [0, elements): whole vectors at i, then the n lanes that are left.
+template <typename Step>
+GHOSTBATCH_INLINE void for_each_vector(int64_t elements, const Step& step) {
+  int64_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) step.template operator()<false>(i, kLanes);
+  if (i < elements) step.template operator()<true>(i, elements - i);
+}
+
+}  // namespace
+}  // namespace ghostbatch::GHOSTBATCH_SIMD

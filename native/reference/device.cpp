@@ -1,0 +1,37 @@
+#include "common/backends.h"
+#include "common/memory.h"
+#include "reference/kernels.h"
+
+namespace ghostbatch {
+namespace {
+
+class ReferenceDevice final : public Device {
+ public:
+  const char* name() const override { return "reference"; }
+  const char* description() const override { return "plain loops in double, the specification of every kernel"; }
+  bool supports(DataType type) const override { return type == DataType::f32 || type == DataType::f64; }
+
+  Affine* convolution(const ConvolutionSpec& spec, bool backward) override {
+    return reference::make_convolution(spec, backward);
+  }
+  Affine* linear(const LinearSpec& spec, bool backward) override { return reference::make_linear(spec, backward); }
+  Gemm* gemm(const GemmSpec& spec) override { return reference::make_gemm(spec); }
+  GhostBatchNorm* ghost_batch_norm(const GhostBatchNormSpec& spec) override {
+    return reference::make_ghost_batch_norm(spec);
+  }
+  Pooling* pooling(const PoolSpec& spec) override { return reference::make_pooling(spec); }
+  Elementwise* elementwise() override { return reference::make_elementwise(); }
+  SoftmaxCrossEntropy* softmax_cross_entropy() override { return reference::make_softmax_cross_entropy(); }
+  BatchLoader* batch_loader(const LoadSpec& spec) override { return reference::make_batch_loader(spec); }
+  VectorKernels* vector_kernels() override { return reference::make_vector_kernels(); }
+
+  void* allocate(int64_t bytes) override { return allocate_huge(bytes); }
+  void release(void* data, int64_t bytes) override { release_huge(data, bytes); }
+  int64_t available_bytes() const override { return available_memory(); }
+};
+
+}  // namespace
+
+Device* create_reference_device() { return new ReferenceDevice(); }
+
+}  // namespace ghostbatch

@@ -1,0 +1,411 @@
+// Convolution and linear: errors, all backends against a formula in double, gradients, determinism.
+#include <thread>
+
+#include "tests/support.h"
+
+namespace ghostbatch::tests {
+namespace {
+
+struct AffineData {
+  std::vector<double> src, weights, bias, diff_dst;
+};
+
+struct AffineResult {
+  std::vector<double> dst, diff_src, diff_weights, diff_bias;
+};
+
+AffineData make_data(const Affine& kernel, uint32_t seed) {
+  Random random(seed);
+  AffineData data;
+  data.src = random.values(kernel.src_elements());
+  data.weights = random.values(kernel.weights_elements());
+  data.bias = random.values(kernel.bias_elements());
+  data.diff_dst = random.values(kernel.dst_elements());
+  return data;
+}
+
+AffineResult run(const Affine& kernel, const AffineData& data, bool backward) {
+  const DataType type = kernel.type(), parameter = parameter_type(type);
+  const Buffer src(type, data.src), weights(parameter, data.weights), bias(parameter, data.bias);
+  const Buffer packed(DataType::u8, kernel.packed_weights_bytes()), dst(type, kernel.dst_elements());
+  const Buffer scratch(DataType::u8, kernel.scratch_bytes());
+  const View bias_view = bias.view();
+  const bool has_bias = kernel.bias_elements() > 0;
+  AffineResult result;
+  kernel.pack_weights(weights.view(), packed.view(), scratch.view());
+  kernel.forward(src.view(), packed.view(), has_bias ? &bias_view : nullptr, dst.view(), scratch.view());
+  result.dst = dst.values();
+  if (!backward) return result;
+
+  const Buffer diff_dst(type, data.diff_dst), diff_src(type, kernel.src_elements());
+  const Buffer packed_diff(parameter, kernel.packed_diff_weights_elements());
+  const Buffer diff_weights(parameter, kernel.weights_elements()), diff_bias(parameter, kernel.bias_elements());
+  const View diff_bias_view = diff_bias.view();
+  kernel.backward_data(diff_dst.view(), packed.view(), diff_src.view(), scratch.view());
+  kernel.backward_weights(src.view(), diff_dst.view(), packed_diff.view(), has_bias ? &diff_bias_view : nullptr,
+                          scratch.view());
+  kernel.unpack_diff_weights(packed_diff.view(), diff_weights.view(), scratch.view());
+  result.diff_src = diff_src.values();
+  result.diff_weights = diff_weights.values();
+  result.diff_bias = diff_bias.values();
+  return result;
+}
+
+/// The definition: every product that goes into an output, and by the chain rule into both gradients.
+AffineResult formula(const ConvolutionSpec& spec, const AffineData& data) {
+  const int64_t out_h = (spec.height + 2 * spec.pad_h - spec.dilation_h * (spec.kernel_h - 1) - 1) / spec.stride_h + 1;
+  const int64_t out_w = (spec.width + 2 * spec.pad_w - spec.dilation_w * (spec.kernel_w - 1) - 1) / spec.stride_w + 1;
+  const int64_t in_group = spec.channels / spec.groups, out_group = spec.filters / spec.groups;
+  AffineResult result;
+  result.dst.assign(static_cast<size_t>(spec.batch * out_h * out_w * spec.filters), 0.0);
+  result.diff_src.assign(data.src.size(), 0.0);
+  result.diff_weights.assign(data.weights.size(), 0.0);
+  result.diff_bias.assign(data.bias.size(), 0.0);
+  for (int64_t n = 0; n < spec.batch; ++n)
+    for (int64_t p = 0; p < out_h; ++p)
+      for (int64_t q = 0; q < out_w; ++q)
+        for (int64_t k = 0; k < spec.filters; ++k) {
+          const auto out = static_cast<size_t>(((n * out_h + p) * out_w + q) * spec.filters + k);
+          if (spec.bias) {
+            result.dst[out] += data.bias[static_cast<size_t>(k)];
+            result.diff_bias[static_cast<size_t>(k)] += data.diff_dst[out];
+          }
+          for (int64_t r = 0; r < spec.kernel_h; ++r)
+            for (int64_t s = 0; s < spec.kernel_w; ++s)
+              for (int64_t i = 0; i < in_group; ++i) {
+                const int64_t h = p * spec.stride_h + r * spec.dilation_h - spec.pad_h;
+                const int64_t w = q * spec.stride_w + s * spec.dilation_w - spec.pad_w;
+                if (h < 0 || w < 0 || h >= spec.height || w >= spec.width) continue;
+                const int64_t c = k / out_group * in_group + i;
+                const auto x = static_cast<size_t>(((n * spec.height + h) * spec.width + w) * spec.channels + c);
+                const auto f = static_cast<size_t>(((k * spec.kernel_h + r) * spec.kernel_w + s) * in_group + i);
+                result.dst[out] += data.src[x] * data.weights[f];
+                result.diff_src[x] += data.weights[f] * data.diff_dst[out];
+                result.diff_weights[f] += data.src[x] * data.diff_dst[out];
+              }
+        }
+  if (spec.relu) {
+    for (double& y : result.dst) y = std::max(0.0, y);
+  }
+  return result;
+}
+
+void expect_close(const AffineResult& actual, const AffineResult& expected, double tolerance, bool backward) {
+  expect_close("dst", actual.dst, expected.dst, tolerance);
+  if (!backward) return;
+  expect_close("diff_src", actual.diff_src, expected.diff_src, tolerance);
+  expect_close("diff_weights", actual.diff_weights, expected.diff_weights, tolerance);
+  expect_close("diff_bias", actual.diff_bias, expected.diff_bias, tolerance);
+}
+
+std::string describe(const ConvolutionSpec& spec) {
+  std::ostringstream out;
+  out << "src=[" << spec.batch << "," << spec.height << "," << spec.width << "," << spec.channels << "] weights=["
+      << spec.filters << "," << spec.kernel_h << "," << spec.kernel_w << "] stride=" << spec.stride_h << ","
+      << spec.stride_w << " pad=" << spec.pad_h << "," << spec.pad_w << " dilation=" << spec.dilation_h << ","
+      << spec.dilation_w << " groups=" << spec.groups << " bias=" << spec.bias << " relu=" << spec.relu;
+  return out.str();
+}
+
+ConvolutionSpec make_spec(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                          int64_t kernel) {
+  ConvolutionSpec spec;
+  spec.batch = batch;
+  spec.height = height;
+  spec.width = width;
+  spec.channels = channels;
+  spec.filters = filters;
+  spec.kernel_h = spec.kernel_w = kernel;
+  return spec;
+}
+
+/// Channels around the vector width, filters 1x1 to 5x5, and what convolutions vary in.
+std::vector<ConvolutionSpec> grid() {
+  std::vector<ConvolutionSpec> specs;
+  int64_t count = 0;
+  for (const int64_t channels : {1, 3, 15, 16, 17, 64}) {
+    for (const int64_t kernel : {1, 2, 3, 5}) {
+      for (int variant = 0; variant < 6; ++variant) {
+        const int64_t filters = std::vector<int64_t>{16, 1, 17, 15, 64, 10}[static_cast<size_t>(count++ % 6)];
+        ConvolutionSpec spec = make_spec(2, 9, 8, channels, filters, kernel);
+        switch (variant) {
+          case 0: spec.pad_h = spec.pad_w = (kernel - 1) / 2; break;
+          case 1: spec.bias = true; break;
+          case 2:
+            spec.stride_h = spec.stride_w = 2;
+            spec.pad_h = spec.pad_w = kernel / 2;
+            break;
+          case 3:
+            if (kernel == 1) continue;
+            spec.dilation_h = 2;
+            spec.pad_h = spec.pad_w = 1;
+            spec.bias = true;
+            break;
+          case 4:  // depthwise
+            spec.groups = channels;
+            spec.filters = channels * (1 + count % 2);
+            spec.pad_h = spec.pad_w = kernel / 2;
+            break;
+          case 5:  // sides that differ
+            if (kernel == 1) continue;
+            spec.kernel_w = 1;
+            spec.stride_w = 2;
+            spec.pad_h = 1;
+            spec.batch = 1;
+            break;
+        }
+        specs.push_back(spec);
+      }
+    }
+  }
+  ConvolutionSpec grouped = make_spec(3, 6, 7, 32, 16, 3);
+  grouped.groups = 4;
+  grouped.pad_h = grouped.pad_w = 1;
+  grouped.bias = true;
+  specs.push_back(grouped);
+  grouped.channels = 6;
+  grouped.filters = 9;
+  grouped.groups = 3;
+  specs.push_back(grouped);
+  specs.push_back(make_spec(5, 1, 1, 17, 33, 1));
+  specs.push_back(make_spec(1, 5, 5, 16, 20, 5));  // one place
+  return specs;
+}
+
+TEST(Convolution, RefusesBadSpecs) {
+  const auto good = [] { return make_spec(2, 8, 8, 4, 6, 3); };
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    const auto refuse = [&](const std::function<void(ConvolutionSpec&)>& change, const char* part) {
+      ConvolutionSpec spec = good();
+      change(spec);
+      expect_error([&] { own(device->convolution(spec, true)); }, part);
+    };
+    refuse([](auto& s) { s.batch = 0; }, "batch in [1,");
+    refuse([](auto& s) { s.channels = -4; }, "channels in [1,");
+    refuse([](auto& s) { s.height = 0; }, "height in [1,");
+    refuse([](auto& s) { s.width = int64_t{1} << 40; }, "width in [1,");
+    refuse([](auto& s) { s.filters = 0; }, "filters in [1,");
+    refuse([](auto& s) { s.kernel_h = 0; }, "kernel_h in [1,");
+    refuse([](auto& s) { s.kernel_w = std::numeric_limits<int64_t>::max(); }, "kernel_w in [1,");
+    refuse([](auto& s) { s.stride_h = 0; }, "stride_h in [1,");
+    refuse([](auto& s) { s.stride_w = -1; }, "stride_w in [1,");
+    refuse([](auto& s) { s.dilation_h = 0; }, "dilation_h in [1,");
+    refuse([](auto& s) { s.groups = 0; }, "groups in [1,");
+    refuse([](auto& s) { s.groups = 3; }, "groups that divide channels and filters");
+    refuse([](auto& s) { s.groups = 4; }, "groups=4 channels=4 filters=6");
+    refuse([](auto& s) { s.pad_h = -1; }, "pad_h in [0, 2]");
+    refuse([](auto& s) { s.pad_w = 3; }, "pad_w in [0, 2], got 3");
+    refuse([](auto& s) { s.kernel_h = 9; }, "extent of the dilated filter over height in [1, 8], got 9");
+    refuse([](auto& s) { s.dilation_w = 4; }, "extent of the dilated filter over width in [1, 8], got 9");
+    refuse([](auto& s) { s.batch = s.height = s.width = 2000000000; }, "src of at most 2^48 elements");
+    refuse([](auto& s) { s.filters = 2000000000, s.batch = 2000000000; }, "dst of at most 2^48 elements");
+    refuse([](auto& s) { s.type = DataType::u8; }, "activations of f32, f64 or bf16, got u8");
+    refuse([](auto& s) { s.type = static_cast<DataType>(77); }, "got type 77");
+    refuse([](auto& s) { s.relu = true; }, "no fused relu where backward is wanted");
+  }
+  ConvolutionSpec spec = good();
+  spec.type = DataType::f64;
+  const auto cpu = make_device("cpu");
+  expect_error([&] { own(cpu->convolution(spec, true)); }, "f64");
+  EXPECT_FALSE(cpu->supports(DataType::f64));
+}
+
+TEST(Linear, RefusesBadSpecs) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    const auto refuse = [&](const std::function<void(LinearSpec&)>& change, const char* part) {
+      LinearSpec spec;
+      spec.batch = spec.in = spec.out = 3;
+      change(spec);
+      expect_error([&] { own(device->linear(spec, true)); }, part);
+    };
+    refuse([](auto& s) { s.batch = 0; }, "batch in [1,");
+    refuse([](auto& s) { s.in = -1; }, "in in [1,");
+    refuse([](auto& s) { s.out = 0; }, "out in [1,");
+    refuse([](auto& s) { s.in = s.out = 2000000000; }, "weights of at most 2^48 elements");
+    refuse([](auto& s) { s.relu = true; }, "no fused relu");
+    refuse([](auto& s) { s.type = DataType::s32; }, "got s32");
+  }
+}
+
+TEST(Convolution, RefusesBadArguments) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    ConvolutionSpec spec = make_spec(2, 4, 4, 3, 5, 3);
+    spec.bias = true;
+    const auto kernel = own(device->convolution(spec, true));
+    const AffineData data = make_data(*kernel, 1);
+    const Buffer src(DataType::f32, data.src), weights(DataType::f32, data.weights), bias(DataType::f32, data.bias);
+    const Buffer packed(DataType::u8, kernel->packed_weights_bytes()), dst(DataType::f32, kernel->dst_elements());
+    const Buffer scratch(DataType::u8, kernel->scratch_bytes());
+    const View b = bias.view();
+    kernel->pack_weights(weights.view(), packed.view(), scratch.view());
+    const auto forward = [&](const View& x, const View& w, const View* bias_view, const View& y, const View& room) {
+      expect_error([&] { kernel->forward(x, w, bias_view, y, room); }, "[convolution] needs");
+    };
+    const View s = src.view(), w = packed.view(), d = dst.view(), room = scratch.view();
+    forward(View(nullptr, s.elements, s.type), w, &b, d, room);
+    forward(View(s.data, s.elements - 1, s.type), w, &b, d, room);
+    forward(View(s.data, -1, s.type), w, &b, d, room);
+    forward(View(s.data, s.elements, DataType::bf16), w, &b, d, room);
+    forward(View(s.as<char>() + 1, s.elements, s.type), w, &b, d, room);
+    forward(s, View(w.data, w.elements - 1, w.type), &b, d, room);
+    forward(s, View(nullptr, w.elements, w.type), &b, d, room);
+    forward(s, w, nullptr, d, room);
+    forward(s, w, &b, View(d.data, d.elements + 1, d.type), room);
+    if (room.elements > 0) forward(s, w, &b, d, View(room.data, room.elements - 1, room.type));
+    if (room.elements > 0) forward(s, w, &b, d, View(room.as<char>() + 4, room.elements, room.type));
+
+    const auto forward_only = own(device->convolution(spec, false));
+    expect_error([&] { forward_only->backward_data(d, w, s, room); }, "made with backward");
+    expect_error([&] { forward_only->backward_weights(s, d, weights.view(), &b, room); }, "made with backward");
+  }
+}
+
+TEST(Convolution, MatchesTheFormulaOverTheGrid) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 1;
+  for (ConvolutionSpec spec : grid()) {
+    SCOPED_TRACE(describe(spec));
+    const auto plain = own(reference->convolution(spec, true)), fast = own(cpu->convolution(spec, true));
+    const AffineData data = make_data(*plain, seed++);
+    const AffineResult expected = formula(spec, data);
+    const AffineResult specified = run(*plain, data, true);
+    expect_close(specified, expected, Tolerance::kRounded, true);
+    expect_close(run(*fast, data, true), specified, Tolerance::kProduct, true);
+    spec.type = DataType::f64;
+    expect_close(run(*own(reference->convolution(spec, true)), data, true), expected, Tolerance::kDouble, true);
+  }
+}
+
+TEST(Convolution, FusesReluForwardOnly) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 1000;
+  for (ConvolutionSpec spec : grid()) {
+    spec.relu = true;
+    SCOPED_TRACE(describe(spec));
+    const auto plain = own(reference->convolution(spec, false)), fast = own(cpu->convolution(spec, false));
+    const AffineData data = make_data(*plain, seed++);
+    const AffineResult expected = formula(spec, data);
+    expect_close(run(*plain, data, false), expected, Tolerance::kRounded, false);
+    expect_close(run(*fast, data, false), expected, Tolerance::kProduct, false);
+  }
+}
+
+/// A linear layer in the formula's terms.
+ConvolutionSpec as_convolution(const LinearSpec& linear) {
+  ConvolutionSpec spec = make_spec(linear.batch, 1, 1, linear.in, linear.out, 1);
+  spec.bias = linear.bias;
+  spec.relu = linear.relu;
+  return spec;
+}
+
+TEST(Linear, MatchesTheFormulaOverTheGrid) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 2000;
+  for (const int64_t batch : {1, 3, 16, 33}) {
+    for (const int64_t in : {1, 15, 16, 17, 64, 800}) {
+      for (const int64_t out : {1, 10, 16, 17}) {
+        LinearSpec spec;
+        spec.batch = batch;
+        spec.in = in;
+        spec.out = out;
+        spec.bias = seed % 3 != 0;
+        SCOPED_TRACE(describe(as_convolution(spec)));
+        const auto plain = own(reference->linear(spec, true)), fast = own(cpu->linear(spec, true));
+        const AffineData data = make_data(*plain, seed++);
+        const AffineResult expected = formula(as_convolution(spec), data);
+        expect_close(run(*plain, data, true), expected, Tolerance::kRounded, true);
+        expect_close(run(*fast, data, true), expected, Tolerance::kProduct, true);
+
+        LinearSpec rectified = spec;
+        rectified.relu = true;
+        expect_close(run(*own(cpu->linear(rectified, false)), data, false), formula(as_convolution(rectified), data),
+                     Tolerance::kProduct, false);
+        spec.type = DataType::f64;
+        expect_close(run(*own(reference->linear(spec, true)), data, true), expected, Tolerance::kDouble, true);
+      }
+    }
+  }
+}
+
+void check_gradients(const Affine& kernel, uint32_t seed) {
+  AffineData data = make_data(kernel, seed);
+  const AffineResult result = run(kernel, data, true);
+  const auto loss = [&] { return inner_product(run(kernel, data, false).dst, data.diff_dst); };
+  expect_close("diff_src", result.diff_src, numeric_gradient(data.src, loss), Tolerance::kGradient);
+  expect_close("diff_weights", result.diff_weights, numeric_gradient(data.weights, loss), Tolerance::kGradient);
+  expect_close("diff_bias", result.diff_bias, numeric_gradient(data.bias, loss), Tolerance::kGradient);
+}
+
+TEST(Convolution, GradientsAreThoseOfDifferences) {
+  const auto reference = make_device("reference");
+  ConvolutionSpec spec = make_spec(2, 5, 4, 4, 6, 3);
+  spec.type = DataType::f64;
+  spec.bias = true;
+  check_gradients(*own(reference->convolution(spec, true)), 1);
+  spec.stride_h = spec.stride_w = 2;
+  spec.pad_h = spec.pad_w = 1;
+  check_gradients(*own(reference->convolution(spec, true)), 2);
+  spec.groups = 2;
+  spec.dilation_w = 2;
+  check_gradients(*own(reference->convolution(spec, true)), 3);
+  LinearSpec linear;
+  linear.batch = 3;
+  linear.in = 7;
+  linear.out = 5;
+  linear.bias = true;
+  linear.type = DataType::f64;
+  check_gradients(*own(reference->linear(linear, true)), 4);
+}
+
+TEST(Convolution, HasTheSameBitsTwiceAndFromTwoThreads) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    ConvolutionSpec spec = make_spec(8, 12, 12, 16, 32, 3);
+    spec.pad_h = spec.pad_w = 1;
+    spec.bias = true;
+    const auto kernel = own(device->convolution(spec, true));
+    const AffineData data = make_data(*kernel, 7);
+    const AffineResult first = run(*kernel, data, true);
+    AffineResult results[2];
+    std::thread other([&] { results[0] = run(*kernel, data, true); });
+    results[1] = run(*kernel, data, true);
+    other.join();
+    for (const AffineResult& result : results) expect_close(result, first, 0, true);
+    EXPECT_NE(std::string(kernel->implementation()), "");
+  }
+}
+
+TEST(Convolution, SumsOfPackedGradientsAreThePackedGradientOfTheSum) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    ConvolutionSpec spec = make_spec(4, 6, 6, 17, 18, 3);
+    const auto kernel = own(device->convolution(spec, true));
+    const AffineData a = make_data(*kernel, 8), b = make_data(*kernel, 9);
+    const AffineResult of_a = run(*kernel, a, true), of_b = run(*kernel, b, true);
+    const Buffer sum(DataType::f32, kernel->packed_diff_weights_elements());
+    const Buffer scratch(DataType::u8, kernel->scratch_bytes());
+    std::vector<double> packed[2];
+    for (int i = 0; i < 2; ++i) {
+      const Buffer src(DataType::f32, i == 0 ? a.src : b.src), diff_dst(DataType::f32, i == 0 ? a.diff_dst : b.diff_dst);
+      kernel->backward_weights(src.view(), diff_dst.view(), sum.view(), nullptr, scratch.view());
+      packed[i] = sum.values();
+    }
+    for (size_t i = 0; i < packed[0].size(); ++i) packed[0][i] += packed[1][i];
+    const Buffer total(DataType::f32, packed[0]), diff_weights(DataType::f32, kernel->weights_elements());
+    kernel->unpack_diff_weights(total.view(), diff_weights.view(), scratch.view());
+    std::vector<double> expected = of_a.diff_weights;
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] += of_b.diff_weights[i];
+    expect_close("diff_weights", diff_weights.values(), expected, Tolerance::kRounded);
+  }
+}
+
+}  // namespace
+}  // namespace ghostbatch::tests

@@ -1,0 +1,708 @@
+// Fused ghost batch norm against the unfused formula in double, written apart from the kernels.
+#include "ghostbatch/ghost_batch_norm.h"
+
+#include <algorithm>
+
+#include "tests/support.h"
+
+namespace ghostbatch::tests {
+namespace {
+
+struct NormCase {
+  GhostBatchNormSpec spec;
+  std::vector<int32_t> offsets;
+  bool second_gradient = false;      // diff_dst2
+  bool constant_statistics = false;  // mode `running`: statistics given, of one ghost
+
+  int32_t ghosts() const { return static_cast<int32_t>(offsets.size()) - 1; }
+  int64_t used() const { return offsets.back() * spec.spatial() * spec.channels; }
+};
+
+struct NormData {
+  std::vector<double> src, residual, gamma, beta, diff_dst, diff_dst2;
+  std::vector<double> mean, variance;  // given, for constant statistics
+};
+
+struct NormResult {
+  std::vector<double> dst, mean, variance, diff_src, diff_residual, diff_gamma, diff_beta;
+};
+
+std::string describe(const NormCase& test) {
+  std::ostringstream out;
+  out << "[" << test.spec.batch << "," << test.spec.height << "," << test.spec.width << "," << test.spec.channels
+      << "] relu=" << test.spec.relu << " residual=" << test.spec.residual << " second=" << test.second_gradient
+      << " constant=" << test.constant_statistics << " offsets=";
+  for (const int32_t offset : test.offsets) out << offset << " ";
+  return out.str();
+}
+
+/// gamma (x - mean) / sqrt(variance + epsilon) + beta, rectified sum, chain rule: one operation after another.
+NormResult formula(const NormCase& test, const NormData& data) {
+  const GhostBatchNormSpec& spec = test.spec;
+  const int64_t channels = spec.channels, spatial = spec.spatial();
+  NormResult result;
+  const size_t elements = data.src.size();
+  result.dst.assign(elements, NAN);
+  result.diff_src.assign(elements, NAN);
+  result.diff_residual.assign(spec.residual ? elements : 0, NAN);
+  result.diff_gamma.assign(static_cast<size_t>(channels), 0);
+  result.diff_beta.assign(static_cast<size_t>(channels), 0);
+  for (int32_t ghost = 0; ghost < test.ghosts(); ++ghost) {
+    for (int64_t c = 0; c < channels; ++c) {
+      std::vector<size_t> places;  // elements of this ghost and channel
+      for (int64_t row = test.offsets[static_cast<size_t>(ghost)]; row < test.offsets[static_cast<size_t>(ghost) + 1];
+           ++row)
+        for (int64_t place = 0; place < spatial; ++place)
+          places.push_back(static_cast<size_t>((row * spatial + place) * channels + c));
+      const auto m = static_cast<double>(places.size());
+      double mean = 0, variance = 0;
+      if (test.constant_statistics) {
+        mean = data.mean[static_cast<size_t>(c)];
+        variance = data.variance[static_cast<size_t>(c)];
+      } else {
+        for (const size_t i : places) mean += data.src[i];
+        mean /= m;
+        for (const size_t i : places) variance += (data.src[i] - mean) * (data.src[i] - mean);
+        variance /= m;
+      }
+      result.mean.push_back(mean);
+      result.variance.push_back(variance);
+
+      const double rstd = 1 / std::sqrt(variance + spec.epsilon);
+      const double gamma = data.gamma[static_cast<size_t>(c)], beta = data.beta[static_cast<size_t>(c)];
+      double sum_g = 0, sum_g_xhat = 0;
+      for (const size_t i : places) {
+        const double sum = gamma * ((data.src[i] - mean) * rstd) + beta + (spec.residual ? data.residual[i] : 0.0);
+        result.dst[i] = spec.relu ? std::max(0.0, sum) : sum;
+        double g = data.diff_dst[i] + (test.second_gradient ? data.diff_dst2[i] : 0.0);
+        if (spec.relu && sum <= 0) g = 0;
+        if (spec.residual) result.diff_residual[i] = g;
+        result.diff_src[i] = g;
+        sum_g += g;
+        sum_g_xhat += g * ((data.src[i] - mean) * rstd);
+      }
+      result.diff_gamma[static_cast<size_t>(c)] += sum_g_xhat;
+      result.diff_beta[static_cast<size_t>(c)] += sum_g;
+      for (const size_t i : places) {
+        // d sum / d x through xhat directly, through the mean and through the variance.
+        const double xhat = (data.src[i] - mean) * rstd;
+        const double through_statistics = test.constant_statistics ? 0.0 : (sum_g + xhat * sum_g_xhat) / m;
+        result.diff_src[i] = gamma * rstd * (result.diff_src[i] - through_statistics);
+      }
+    }
+  }
+  return result;
+}
+
+/// Rows that no ghost holds are NaN. Gradients are zero where the sum before ReLU is so near zero that f32 may see
+/// the other side of the kink.
+NormData make_data(const NormCase& test, double sigmas, uint32_t seed) {
+  const GhostBatchNormSpec& spec = test.spec;
+  Random random(seed);
+  NormData data;
+  data.src.resize(static_cast<size_t>(spec.elements()));
+  std::vector<double> centres(static_cast<size_t>(spec.channels)), widths(static_cast<size_t>(spec.channels));
+  for (size_t c = 0; c < centres.size(); ++c) {
+    widths[c] = std::abs(random.value()) + 0.5;
+    centres[c] = (random.value() > 0 ? sigmas : -sigmas) * widths[c];
+  }
+  for (size_t i = 0; i < data.src.size(); ++i) {
+    const size_t c = i % centres.size();
+    data.src[i] = static_cast<double>(static_cast<float>(centres[c] + widths[c] * random.normal()));
+  }
+  data.residual = spec.residual ? random.normals(spec.elements()) : std::vector<double>();
+  data.gamma = random.values(spec.channels, 0.5, 1);
+  data.beta = random.values(spec.channels, 0.5);
+  data.diff_dst = random.normals(spec.elements());
+  data.diff_dst2 = random.normals(spec.elements());
+  if (test.constant_statistics) {
+    for (size_t c = 0; c < centres.size(); ++c) {
+      data.mean.push_back(static_cast<double>(static_cast<float>(centres[c] + 0.25)));
+      data.variance.push_back(static_cast<double>(static_cast<float>(widths[c] * widths[c])));
+    }
+  }
+  GhostBatchNormSpec linear = spec;
+  linear.relu = false;
+  const NormResult before = formula({linear, test.offsets, test.second_gradient, test.constant_statistics}, data);
+  for (size_t i = 0; i < data.src.size(); ++i) {
+    if (static_cast<int64_t>(i) >= test.used()) {
+      data.src[i] = data.diff_dst[i] = data.diff_dst2[i] = NAN;
+      if (spec.residual) data.residual[i] = NAN;
+    } else if (spec.relu && std::abs(before.dst[i]) < 1e-3) {
+      data.diff_dst[i] = data.diff_dst2[i] = 0;
+    }
+  }
+  return data;
+}
+
+NormResult run(Device& device, DataType type, const NormCase& test, const NormData& data) {
+  GhostBatchNormSpec spec = test.spec;
+  spec.type = type;
+  const auto kernel = own(device.ghost_batch_norm(spec));
+  const DataType parameter = parameter_type(type);
+  const int64_t statistics = test.ghosts() * spec.channels;
+  const Buffer src(type, data.src), residual(type, data.residual), gamma(parameter, data.gamma);
+  const Buffer beta(parameter, data.beta), dst(type, spec.elements());
+  const Buffer mean(parameter, test.constant_statistics ? data.mean
+                                                        : std::vector<double>(static_cast<size_t>(statistics), NAN));
+  const Buffer variance(parameter, test.constant_statistics
+                                       ? data.variance
+                                       : std::vector<double>(static_cast<size_t>(statistics), NAN));
+  const View residual_view = residual.view();
+  const View* const optional_residual = spec.residual ? &residual_view : nullptr;
+  NormResult result;
+  if (test.constant_statistics) {
+    kernel->normalize(src.view(), mean.view(), variance.view(), gamma.view(), beta.view(), optional_residual, dst.view(),
+                      test.offsets.data(), test.ghosts());
+  } else {
+    kernel->forward(src.view(), gamma.view(), beta.view(), optional_residual, dst.view(), mean.view(), variance.view(),
+                    test.offsets.data(), test.ghosts());
+  }
+  result.dst = dst.values();
+  result.mean = mean.values();
+  result.variance = variance.values();
+
+  const Buffer diff_dst(type, data.diff_dst), diff_dst2(type, data.diff_dst2), diff_src(type, spec.elements());
+  const Buffer diff_residual(type, spec.residual ? spec.elements() : 0);
+  const Buffer diff_gamma(parameter, spec.channels), diff_beta(parameter, spec.channels);
+  const View dst_view = dst.view(), second = diff_dst2.view(), diff_residual_view = diff_residual.view();
+  kernel->backward(src.view(), spec.relu && spec.residual ? &dst_view : nullptr, diff_dst.view(),
+                   test.second_gradient ? &second : nullptr, mean.view(), variance.view(), gamma.view(), beta.view(),
+                   diff_src.view(), spec.residual ? &diff_residual_view : nullptr, diff_gamma.view(), diff_beta.view(),
+                   test.offsets.data(), test.ghosts(), test.constant_statistics);
+  result.diff_src = diff_src.values();
+  result.diff_residual = diff_residual.values();
+  result.diff_gamma = diff_gamma.values();
+  result.diff_beta = diff_beta.values();
+  return result;
+}
+
+void expect_close(const NormResult& actual, const NormResult& expected, double tolerance, double variance_tolerance) {
+  expect_close("mean", actual.mean, expected.mean, std::min(tolerance, Tolerance::kNorm));
+  expect_close("variance", actual.variance, expected.variance, variance_tolerance);
+  expect_close("dst", actual.dst, expected.dst, tolerance);
+  expect_close("diff_src", actual.diff_src, expected.diff_src, tolerance);
+  expect_close("diff_residual", actual.diff_residual, expected.diff_residual, tolerance);
+  expect_close("diff_gamma", actual.diff_gamma, expected.diff_gamma, tolerance);
+  expect_close("diff_beta", actual.diff_beta, expected.diff_beta, tolerance);
+}
+
+/// Sizes of ghosts one after another: offsets.
+std::vector<int32_t> offsets_of(const std::vector<int32_t>& sizes) {
+  std::vector<int32_t> offsets{0};
+  for (const int32_t size : sizes) offsets.push_back(offsets.back() + size);
+  return offsets;
+}
+
+NormCase make_case(int64_t batch, int64_t height, int64_t width, int64_t channels, const std::vector<int32_t>& sizes) {
+  NormCase test;
+  test.spec.batch = batch;
+  test.spec.height = height;
+  test.spec.width = width;
+  test.spec.channels = channels;
+  test.offsets = offsets_of(sizes);
+  return test;
+}
+
+/// Channels around the vector width, with and without space, one and many ghosts, ragged, rows left over; all fusions.
+std::vector<NormCase> grid() {
+  std::vector<NormCase> cases;
+  for (const int64_t channels : {1, 3, 15, 16, 17, 64}) {
+    const std::vector<NormCase> shapes{
+        make_case(9, 5, 4, channels, {9}),           // one ghost
+        make_case(10, 3, 3, channels, {4, 3, 2}),    // ragged, a row left over
+        make_case(37, 1, 1, channels, {13, 12, 12}),  // [N, C]
+        make_case(3, 2, 2, channels, {1, 1, 1}),     // a row each
+        make_case(3, 33, 17, channels, {2, 1}),      // more places than one block of sums
+    };
+    for (const NormCase& shape : shapes) {
+      for (int variant = 0; variant < 10; ++variant) {
+        NormCase test = shape;
+        test.spec.relu = variant % 2 != 0;
+        test.spec.residual = variant % 5 >= 2;
+        test.second_gradient = variant % 5 == 3;
+        test.constant_statistics = variant % 5 == 1 || variant % 5 == 4;
+        if (test.constant_statistics) test.offsets = {0, shape.offsets.back()};
+        cases.push_back(test);
+      }
+    }
+  }
+  return cases;
+}
+
+TEST(GhostBatchNorm, RefusesBadSpecs) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    const auto refuse = [&](const std::function<void(GhostBatchNormSpec&)>& change, const char* part) {
+      GhostBatchNormSpec spec;
+      spec.batch = 4;
+      spec.channels = 3;
+      change(spec);
+      expect_error([&] { own(device->ghost_batch_norm(spec)); }, part);
+    };
+    refuse([](auto& s) { s.batch = 0; }, "batch in [1,");
+    refuse([](auto& s) { s.height = -1; }, "height in [1,");
+    refuse([](auto& s) { s.width = 0; }, "width in [1,");
+    refuse([](auto& s) { s.channels = int64_t{1} << 62; }, "channels in [1,");
+    refuse([](auto& s) { s.batch = s.height = s.width = 2000000000; }, "src of at most 2^48 elements");
+    refuse([](auto& s) { s.epsilon = 0; }, "epsilon above 0");
+    refuse([](auto& s) { s.epsilon = NAN; }, "epsilon above 0");
+    refuse([](auto& s) { s.type = DataType::s32; }, "got s32");
+  }
+  GhostBatchNormSpec spec;
+  spec.type = DataType::f64;
+  expect_error([&] { own(make_device("cpu")->ghost_batch_norm(spec)); }, "f64");
+}
+
+TEST(GhostBatchNorm, RefusesBadGhosts) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    GhostBatchNormSpec spec;
+    spec.batch = 6;
+    spec.channels = 3;
+    const auto kernel = own(device->ghost_batch_norm(spec));
+    const Buffer x(DataType::f32, std::vector<double>(18, 1.0)), y(DataType::f32, 18);
+    const Buffer channels(DataType::f32, std::vector<double>(3, 1.0));
+    const Buffer statistics(DataType::f32, 6);
+    const auto forward = [&](const std::vector<int32_t>& offsets, int32_t ghosts, const char* part) {
+      expect_error(
+          [&] {
+            kernel->forward(x.view(), channels.view(), channels.view(), nullptr, y.view(), statistics.view(),
+                            statistics.view(), offsets.empty() ? nullptr : offsets.data(), ghosts);
+          },
+          part);
+    };
+    forward({}, 1, "offsets, got null");
+    forward({0, 6}, 0, "ghosts in [1, 6], got 0");
+    forward({0, 6}, -5, "ghosts in [1, 6]");
+    forward({0, 1, 2, 3, 4, 5, 6, 7}, 7, "ghosts in [1, 6], got 7");
+    forward({1, 6}, 1, "offsets from 0, got 1");
+    forward({0, 3, 3}, 2, "offsets that rise, got 3 then 3");
+    forward({0, 4, 2}, 2, "offsets that rise");
+    forward({0, 3, 7}, 2, "offsets up to 6, got 7");
+    forward({0, 2, 4, 6}, 3, "mean of at least 9 f32");
+    forward({0, 5, 6}, 2, "ghosts of at least 2 values per channel, got 1");
+    const std::vector<int32_t> offsets{0, 6};
+    const View v = x.view(), c = channels.view(), s = statistics.view();
+    expect_error([&] { kernel->forward(v, c, c, &v, y.view(), s, s, offsets.data(), 1); }, "no residual");
+    expect_error([&] { kernel->forward(v, s, c, nullptr, y.view(), s, s, offsets.data(), 1); }, "gamma of 3 f32, got 6");
+    expect_error([&] { kernel->statistics(v, 7, s); }, "rows in [1, 6], got 7");
+    expect_error([&] { kernel->statistics(v, 2, s); }, "partial of at least 6 f64");
+    const int32_t rows[] = {1};
+    const Buffer partial(DataType::f64, 6);
+    expect_error([&] { kernel->combine(partial.view(), rows, 1, s, s); }, "at least 2 values per channel");
+    expect_error([&] { kernel->combine(partial.view(), rows, 0, s, s); }, "count in [1,");
+    expect_error([&] { kernel->combine(partial.view(), nullptr, 1, s, s); }, "rows, got null");
+    expect_error([&] { kernel->backward_apply(v, v, s, s, c, c, nullptr, partial.view(), 2, 3, y.view()); },
+                 "ghost_rows in [3,");
+
+    GhostBatchNormSpec fused = spec;
+    fused.relu = fused.residual = true;
+    const auto with_residual = own(device->ghost_batch_norm(fused));
+    expect_error([&] { with_residual->forward(v, c, c, nullptr, y.view(), s, s, offsets.data(), 1); },
+                 "residual, got null");
+    expect_error(
+        [&] {
+          with_residual->backward(v, nullptr, v, nullptr, s, s, c, c, y.view(), &v, c, c, offsets.data(), 1, false);
+        },
+        "dst, got null");
+  }
+}
+
+TEST(GhostBatchNorm, MatchesTheFormulaOverTheGrid) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 1;
+  for (const NormCase& test : grid()) {
+    SCOPED_TRACE(describe(test));
+    const NormData data = make_data(test, 1, seed++);
+    const NormResult expected = formula(test, data);
+    expect_close(run(*reference, DataType::f64, test, data), expected, Tolerance::kDouble, Tolerance::kDouble);
+    const NormResult specified = run(*reference, DataType::f32, test, data);
+    expect_close(specified, expected, Tolerance::kNorm, Tolerance::kNorm);
+    expect_close(run(*cpu, DataType::f32, test, data), specified, Tolerance::kNorm, Tolerance::kNorm);
+  }
+}
+
+TEST(GhostBatchNorm, HoldsFarOffCentre) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 5000;
+  for (const NormCase& test : grid()) {
+    SCOPED_TRACE(describe(test));
+    const NormData data = make_data(test, 100, seed++);
+    const NormResult expected = formula(test, data);
+    expect_close(run(*reference, DataType::f32, test, data), expected, Tolerance::kNormOffCentre,
+                 Tolerance::kVarianceOffCentre);
+    expect_close(run(*cpu, DataType::f32, test, data), expected, Tolerance::kNormOffCentre,
+                 Tolerance::kVarianceOffCentre);
+  }
+}
+
+TEST(GhostBatchNorm, TakesAConstantChannel) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    NormCase test = make_case(4, 3, 3, 17, {2, 2});
+    NormData data = make_data(test, 0, 3);
+    for (size_t i = 0; i < data.src.size(); i += 17) data.src[i] = 1234.5;
+    const NormResult result = run(*device, DataType::f32, test, data);
+    const NormResult expected = formula(test, data);
+    EXPECT_EQ(result.variance[0], 0);
+    EXPECT_EQ(result.dst[0], data.beta[0]);
+    expect_close(result, expected, Tolerance::kNorm, Tolerance::kNorm);
+  }
+}
+
+TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    NormCase both = make_case(7, 3, 2, 19, {4, 3});
+    both.spec.relu = true;
+    const NormData data = make_data(both, 2, 11);
+    const NormResult together = run(*device, DataType::f32, both, data);
+    // Each ghost alone, at the front of the micro-batch.
+    for (size_t ghost = 0; ghost < 2; ++ghost) {
+      const int32_t rows = both.offsets[ghost + 1] - both.offsets[ghost];
+      NormCase alone = make_case(7, 3, 2, 19, {rows});
+      alone.spec.relu = true;
+      NormData part = data;
+      const auto row_elements = static_cast<ptrdiff_t>(both.spec.spatial() * both.spec.channels);
+      const ptrdiff_t first = both.offsets[ghost] * row_elements, count = rows * row_elements;
+      for (auto* values : {&part.src, &part.diff_dst}) {
+        std::rotate(values->begin(), values->begin() + first, values->end());
+        std::fill(values->begin() + count, values->end(), NAN);
+      }
+      const NormResult single = run(*device, DataType::f32, alone, part);
+      const auto slice = [&](const std::vector<double>& values, ptrdiff_t from, ptrdiff_t size) {
+        return std::vector<double>(values.begin() + from, values.begin() + from + size);
+      };
+      expect_equal("dst", slice(together.dst, first, count), slice(single.dst, 0, count));
+      expect_equal("diff_src", slice(together.diff_src, first, count), slice(single.diff_src, 0, count));
+      expect_equal("mean", slice(together.mean, static_cast<ptrdiff_t>(ghost) * 19, 19), single.mean);
+    }
+  }
+}
+
+TEST(GhostBatchNorm, MaskOfBackwardIsThatOfForward) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    for (const int64_t channels : {1, 16, 17, 64}) {
+      GhostBatchNormSpec spec;
+      spec.batch = 64;
+      spec.height = spec.width = 8;
+      spec.channels = channels;
+      spec.relu = true;
+      const auto kernel = own(device->ghost_batch_norm(spec));
+      Random random(21);
+      // Many values lie right at the kink: f32 neighbours of the place where the sum is zero.
+      std::vector<double> x = random.normals(spec.elements(), 1e-6, 0.7);
+      const auto c = static_cast<size_t>(channels);
+      const Buffer src(DataType::f32, x), gamma(DataType::f32, std::vector<double>(c, 0.9));
+      const Buffer beta(DataType::f32, std::vector<double>(c, -0.1)), mean(DataType::f32, std::vector<double>(c, 0.6));
+      const Buffer variance(DataType::f32, std::vector<double>(c, 0.81)), dst(DataType::f32, spec.elements());
+      const Buffer diff_dst(DataType::f32, std::vector<double>(x.size(), 1.0)), diff_src(DataType::f32, spec.elements());
+      const Buffer diff_gamma(DataType::f32, channels), diff_beta(DataType::f32, channels);
+      const int32_t offsets[] = {0, 64};
+      kernel->normalize(src.view(), mean.view(), variance.view(), gamma.view(), beta.view(), nullptr, dst.view(),
+                        offsets, 1);
+      kernel->backward(src.view(), nullptr, diff_dst.view(), nullptr, mean.view(), variance.view(), gamma.view(),
+                       beta.view(), diff_src.view(), nullptr, diff_gamma.view(), diff_beta.view(), offsets, 1, true);
+      double passed = 0;
+      for (int64_t i = 0; i < spec.elements(); ++i) {
+        ASSERT_EQ(dst.at(i) > 0, diff_src.at(i) != 0) << i << ": dst " << dst.at(i);
+        passed += dst.at(i) > 0 ? 1 : 0;
+      }
+      EXPECT_GT(passed, 0.05 * static_cast<double>(spec.elements()));
+      EXPECT_LT(passed, 0.95 * static_cast<double>(spec.elements()));
+    }
+  }
+}
+
+/// One ghost over several micro-batches of at most `capacity` rows.
+NormResult run_spanning(Device& device, DataType type, const NormCase& test, const NormData& data,
+                        const std::vector<int32_t>& parts) {
+  GhostBatchNormSpec spec = test.spec;
+  spec.type = type;
+  spec.batch = *std::max_element(parts.begin(), parts.end());
+  const auto kernel = own(device.ghost_batch_norm(spec));
+  const DataType parameter = parameter_type(type);
+  const int64_t row_elements = spec.spatial() * spec.channels, channels = spec.channels;
+  const Buffer gamma(parameter, data.gamma), beta(parameter, data.beta), mean(parameter, channels);
+  const Buffer variance(parameter, channels), partials(DataType::f64, 2 * channels * static_cast<int64_t>(parts.size()));
+  const std::vector<int32_t> starts = offsets_of(parts);
+  // Rows [start, start + rows) of a vector as a micro-batch; NaN behind them.
+  const auto part = [&](const std::vector<double>& values, size_t i) {
+    std::vector<double> slice(static_cast<size_t>(spec.elements()), NAN);
+    std::copy_n(values.begin() + starts[i] * row_elements, parts[i] * row_elements, slice.begin());
+    return slice;
+  };
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Buffer src(type, part(data.src, i));
+    View partial = partials.view();
+    partial.data = partial.as<double>() + 2 * channels * static_cast<int64_t>(i);
+    partial.elements = 2 * channels;
+    kernel->statistics(src.view(), parts[i], partial);
+  }
+  kernel->combine(partials.view(), parts.data(), static_cast<int32_t>(parts.size()), mean.view(), variance.view());
+
+  NormResult result;
+  result.mean = mean.values();
+  result.variance = variance.values();
+  std::vector<double> total(static_cast<size_t>(2 * channels), 0.0);
+  std::vector<std::unique_ptr<Buffer>> residual_gradients;
+  const auto append = [&](std::vector<double>& to, const Buffer& from, size_t i) {
+    const std::vector<double> values = from.values();
+    to.insert(to.end(), values.begin(), values.begin() + parts[i] * row_elements);
+    for (size_t j = static_cast<size_t>(parts[i] * row_elements); j < values.size(); ++j) {
+      EXPECT_TRUE(std::isnan(values[j])) << "a row of no sample was written";
+    }
+  };
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Buffer src(type, part(data.src, i)), dst(type, spec.elements()), diff_dst(type, part(data.diff_dst, i));
+    const Buffer residual(type, spec.residual ? part(data.residual, i) : std::vector<double>());
+    const Buffer diff_dst2(type, part(data.diff_dst2, i)), sums(DataType::f64, 2 * channels);
+    residual_gradients.push_back(std::make_unique<Buffer>(type, spec.residual ? spec.elements() : 0));
+    const View residual_view = residual.view(), dst_view = dst.view(), second = diff_dst2.view();
+    const View diff_residual = residual_gradients.back()->view();
+    const int32_t offsets[] = {0, parts[i]};
+    kernel->normalize(src.view(), mean.view(), variance.view(), gamma.view(), beta.view(),
+                      spec.residual ? &residual_view : nullptr, dst.view(), offsets, 1);
+    kernel->backward_sums(src.view(), spec.relu && spec.residual ? &dst_view : nullptr, diff_dst.view(),
+                          test.second_gradient ? &second : nullptr, mean.view(), variance.view(), gamma.view(),
+                          beta.view(), spec.residual ? &diff_residual : nullptr, parts[i], sums.view());
+    append(result.dst, dst, i);
+    if (spec.residual) append(result.diff_residual, *residual_gradients.back(), i);
+    for (size_t j = 0; j < total.size(); ++j) total[j] += sums.at(static_cast<int64_t>(j));
+  }
+  const Buffer sums(DataType::f64, total);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Buffer src(type, part(data.src, i)), diff_dst(type, part(data.diff_dst, i)), diff_src(type, spec.elements());
+    const View diff_residual = residual_gradients[i]->view();
+    kernel->backward_apply(src.view(), diff_dst.view(), mean.view(), variance.view(), gamma.view(), beta.view(),
+                           spec.residual ? &diff_residual : nullptr, sums.view(), starts.back(), parts[i],
+                           diff_src.view());
+    append(result.diff_src, diff_src, i);
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    result.diff_beta.push_back(static_cast<double>(static_cast<float>(total[static_cast<size_t>(c)])));
+    result.diff_gamma.push_back(static_cast<double>(static_cast<float>(total[static_cast<size_t>(channels + c)])));
+  }
+  return result;
+}
+
+TEST(GhostBatchNorm, AGhostThatSpansMicroBatchesIsOneGhost) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 9000;
+  for (const int64_t channels : {1, 16, 17, 64}) {
+    for (int variant = 0; variant < 4; ++variant) {
+      for (const double sigmas : {1.0, 100.0}) {
+        NormCase test = make_case(13, 4, 3, channels, {13});
+        test.spec.relu = variant % 2 != 0;
+        test.spec.residual = variant >= 2;
+        test.second_gradient = variant == 3;
+        SCOPED_TRACE(describe(test));
+        const NormData data = make_data(test, sigmas, seed++);
+        const NormResult expected = formula(test, data);
+        const double tolerance = sigmas > 1 ? Tolerance::kNormOffCentre : Tolerance::kNorm;
+        expect_close(run_spanning(*reference, DataType::f64, test, data, {5, 5, 3}), expected,
+                     Tolerance::kRounded /* diff_gamma and diff_beta as f32 */, Tolerance::kDouble * sigmas * sigmas);
+        expect_close(run_spanning(*cpu, DataType::f32, test, data, {5, 5, 3}), expected, tolerance,
+                     Tolerance::kVarianceOffCentre);
+        expect_close(run_spanning(*cpu, DataType::f32, test, data, {1, 6, 6}), expected, tolerance,
+                     Tolerance::kVarianceOffCentre);
+      }
+    }
+  }
+}
+
+TEST(GhostBatchNorm, OneGhostIsBatchNormBitForBit) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    for (const int64_t channels : {3, 16, 17}) {
+      for (const bool residual : {false, true}) {
+        NormCase test = make_case(13, 4, 3, channels, {13});
+        test.spec.relu = true;
+        test.spec.residual = residual;
+        const NormData data = make_data(test, 3, 77);
+        expect_close(run_spanning(*device, DataType::f32, test, data, {13}), run(*device, DataType::f32, test, data), 0, 0);
+      }
+    }
+  }
+}
+
+TEST(GhostBatchNorm, GradientsAreThoseOfDifferences) {
+  const auto reference = make_device("reference");
+  for (int variant = 0; variant < 8; ++variant) {
+    NormCase test = make_case(6, 2, 2, 3, {3, 2});
+    test.spec.relu = variant % 2 != 0;
+    test.spec.residual = (variant & 2) != 0;
+    test.constant_statistics = (variant & 4) != 0;
+    if (test.constant_statistics) test.offsets = {0, 5};
+    SCOPED_TRACE(describe(test));
+    NormData data = make_data(test, 1, 300 + static_cast<uint32_t>(variant));
+    // Rows of no ghost do not count.
+    for (size_t i = static_cast<size_t>(test.used()); i < data.src.size(); ++i) {
+      data.src[i] = data.diff_dst[i] = data.diff_dst2[i] = 0;
+      if (test.spec.residual) data.residual[i] = 0;
+    }
+    const NormResult result = run(*reference, DataType::f64, test, data);
+    const auto loss = [&] {
+      const NormResult shifted = run(*reference, DataType::f64, test, data);
+      double sum = 0;
+      for (size_t i = 0; i < static_cast<size_t>(test.used()); ++i) sum += shifted.dst[i] * data.diff_dst[i];
+      return sum;
+    };
+    const auto head = [&](std::vector<double> values) {
+      values.resize(static_cast<size_t>(test.used()));
+      return values;
+    };
+    expect_close("diff_src", head(result.diff_src), head(numeric_gradient(data.src, loss)), Tolerance::kGradient);
+    expect_close("diff_gamma", result.diff_gamma, numeric_gradient(data.gamma, loss), Tolerance::kGradient);
+    expect_close("diff_beta", result.diff_beta, numeric_gradient(data.beta, loss), Tolerance::kGradient);
+    if (test.spec.residual) {
+      expect_close("diff_residual", head(result.diff_residual), head(numeric_gradient(data.residual, loss)),
+                   Tolerance::kGradient);
+    }
+  }
+}
+
+TEST(GhostBatchNorm, HasTheSameBitsTwiceAndInPlace) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    for (const bool residual : {false, true}) {
+      NormCase test = make_case(12, 7, 5, 17, {5, 4, 3});
+      test.spec.relu = true;
+      test.spec.residual = residual;
+      test.second_gradient = residual;
+      const NormData data = make_data(test, 2, 5);
+      const NormResult first = run(*device, DataType::f32, test, data);
+      expect_close(run(*device, DataType::f32, test, data), first, 0, 0);
+
+      // dst over src, or over the residual; diff_src, or diff_residual, over diff_dst.
+      const auto kernel = own(device->ghost_batch_norm(test.spec));
+      const DataType type = DataType::f32;
+      const Buffer src(type, data.src), over(type, residual ? data.residual : data.src), gamma(type, data.gamma);
+      const Buffer beta(type, data.beta), mean(type, first.mean), variance(type, first.variance);
+      const View over_view = over.view();
+      kernel->normalize(residual ? src.view() : over.view(), mean.view(), variance.view(), gamma.view(), beta.view(),
+                        residual ? &over_view : nullptr, over.view(), test.offsets.data(), test.ghosts());
+      expect_equal("dst", over.values(), first.dst);
+
+      const Buffer dst(type, first.dst), diff(type, data.diff_dst), diff2(type, data.diff_dst2);
+      const Buffer diff_src(type, test.spec.elements()), diff_gamma(type, 17), diff_beta(type, 17);
+      const View dst_view = dst.view(), diff_view = diff.view(), diff2_view = diff2.view();
+      kernel->backward(src.view(), residual ? &dst_view : nullptr, diff.view(), residual ? &diff2_view : nullptr,
+                       mean.view(), variance.view(), gamma.view(), beta.view(), residual ? diff_src.view() : diff.view(),
+                       residual ? &diff_view : nullptr, diff_gamma.view(), diff_beta.view(), test.offsets.data(),
+                       test.ghosts(), false);
+      const std::vector<double>& actual = residual ? diff_src.values() : diff.values();
+      for (size_t i = 0; i < static_cast<size_t>(test.used()); ++i) ASSERT_EQ(actual[i], first.diff_src[i]) << i;
+      expect_equal("diff_gamma", diff_gamma.values(), first.diff_gamma);
+    }
+  }
+}
+
+TEST(GhostBatchNorm, KeepsBfloat16WithinItsRounding) {
+  const auto cpu = make_device("cpu");
+  if (!cpu->supports(DataType::bf16)) GTEST_SKIP() << "bf16 needs AVX-512";
+  for (const int64_t channels : {3, 16, 17}) {
+    for (const bool residual : {false, true}) {
+      NormCase test = make_case(12, 4, 4, channels, {5, 4, 3});
+      test.spec.residual = residual;
+      SCOPED_TRACE(describe(test));
+      NormData data = make_data(test, 0, 6);
+      Random random(8);
+      for (double& x : data.src) x = random.value();
+      data.diff_dst = random.values(test.spec.elements());
+      if (residual) data.residual = random.values(test.spec.elements());
+      expect_close(run(*cpu, DataType::bf16, test, data), formula(test, data), Tolerance::kBfloat16, Tolerance::kNorm);
+    }
+  }
+}
+
+TEST(FoldBatchNorm, MakesTheLayerAloneGiveTheSame) {
+  for (const DataType type : {DataType::f64, DataType::f32}) {
+    const int64_t filters = 5, row = 12;
+    Random random(4);
+    std::vector<double> w = random.values(filters * row), x = random.values(row), bias = random.values(filters);
+    const std::vector<double> gamma = random.values(filters, 1, 1.5), beta = random.values(filters);
+    const std::vector<double> mean = random.values(filters), variance = random.values(filters, 0.5, 1);
+    std::vector<double> expected;
+    for (size_t k = 0; k < 5; ++k) {
+      double y = bias[k];
+      for (size_t i = 0; i < 12; ++i) y += w[k * 12 + i] * x[i];
+      expected.push_back(gamma[k] * (y - mean[k]) / std::sqrt(variance[k] + 1e-5) + beta[k]);
+    }
+    const Buffer weights(type, w), b(type, bias), g(type, gamma), be(type, beta), m(type, mean), v(type, variance);
+    fold_batch_norm(weights.view(), b.view(), g.view(), be.view(), m.view(), v.view(), 1e-5);
+    std::vector<double> actual;
+    for (int64_t k = 0; k < 5; ++k) {
+      double y = b.at(k);
+      for (int64_t i = 0; i < 12; ++i) y += weights.at(k * 12 + i) * x[static_cast<size_t>(i)];
+      actual.push_back(y);
+    }
+    expect_close("y", actual, expected, type == DataType::f64 ? Tolerance::kDouble : Tolerance::kNorm);
+    expect_error([&] { fold_batch_norm(weights.view(), g.view(), be.view(), m.view(), v.view(), x.empty() ? v.view() : View(), 1e-5); },
+                 "[fold_batch_norm] needs variance");
+    View odd = weights.view();
+    odd.elements = 59;
+    expect_error([&] { fold_batch_norm(odd, b.view(), g.view(), be.view(), m.view(), v.view(), 1e-5); },
+                 "weights of 5 rows");
+  }
+}
+
+TEST(RunningStatistics, MoveByOneGhostAfterAnother) {
+  for (const DataType type : {DataType::f64, DataType::f32}) {
+    const Buffer mean(type, std::vector<double>{0, 1}), variance(type, std::vector<double>{1, 2});
+    const Buffer ghost_mean(type, std::vector<double>{2, 3, 4, 5, 6, 7});
+    const Buffer ghost_variance(type, std::vector<double>{1, 2, 3, 4, 5, 6});
+    const int64_t places[] = {2, 10, 5};
+    update_running_statistics(mean.view(), variance.view(), ghost_mean.view(), ghost_variance.view(), places, 3, 0.1);
+    std::vector<double> m{0, 1}, v{1, 2};
+    for (size_t k = 0; k < 3; ++k)
+      for (size_t c = 0; c < 2; ++c) {
+        const double n = static_cast<double>(places[k]);
+        m[c] = 0.9 * m[c] + 0.1 * static_cast<double>(2 + 2 * k + c);
+        v[c] = 0.9 * v[c] + 0.1 * static_cast<double>(1 + 2 * k + c) * n / (n - 1);
+      }
+    const double tolerance = type == DataType::f64 ? Tolerance::kDouble : Tolerance::kVector;
+    expect_close("mean", mean.values(), m, tolerance);
+    expect_close("variance", variance.values(), v, tolerance);
+
+    // In two calls: the same bits.
+    const Buffer mean2(type, std::vector<double>{0, 1}), variance2(type, std::vector<double>{1, 2});
+    View tail_mean = ghost_mean.view(), tail_variance = ghost_variance.view();
+    update_running_statistics(mean2.view(), variance2.view(), ghost_mean.view(), ghost_variance.view(), places, 1, 0.1);
+    for (View* view : {&tail_mean, &tail_variance}) {
+      view->data = view->as<char>() + 2 * size_of(type);
+      view->elements -= 2;
+    }
+    update_running_statistics(mean2.view(), variance2.view(), tail_mean, tail_variance, places + 1, 2, 0.1);
+    expect_equal("mean", mean2.values(), mean.values());
+    expect_equal("variance", variance2.values(), variance.values());
+
+    const int64_t single[] = {1};
+    const auto update = [&](const int64_t* counts, int32_t ghosts, double momentum, const char* part) {
+      expect_error(
+          [&] {
+            update_running_statistics(mean.view(), variance.view(), ghost_mean.view(), ghost_variance.view(), counts,
+                                      ghosts, momentum);
+          },
+          part);
+    };
+    update(single, 1, 0.1, "places in [2,");
+    update(nullptr, 1, 0.1, "places, got null");
+    update(places, 0, 0.1, "ghosts in [1,");
+    update(places, 4, 0.1, "mean of at least 8");
+    update(places, 3, 1.5, "momentum in [0, 1]");
+    update(places, 3, NAN, "momentum in [0, 1]");
+  }
+}
+
+}  // namespace
+}  // namespace ghostbatch::tests

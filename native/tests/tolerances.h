@@ -1,0 +1,38 @@
+// How far results may lie apart, one table for all kernels. A figure is relative to the largest magnitude of the array
+// it is used on. Raising one needs a reason beside it.
+#pragma once
+
+namespace ghostbatch::tests {
+
+struct Tolerance {
+  /// f64 on reference against a formula: both round to 53 bits, in another order of sums of up to some thousand terms.
+  static constexpr double kDouble = 1e-12;
+  /// Analytic gradient in f64 against central differences with step 1e-5: truncation about 1e-10 of the third
+  /// derivative, cancellation about 1e-11 of the loss over the step.
+  static constexpr double kGradient = 1e-6;
+  /// One rounding of f32 (2^-24) at each end.
+  static constexpr double kRounded = 2.5e-7;
+  /// Convolution, linear, GEMM in f32: sums of up to 1,600 products accumulated in f32 in another order; the error of
+  /// such a sum grows like sqrt(terms) 2^-24, and weight gradients sum over all places.
+  static constexpr double kProduct = 3e-6;
+  /// Ghost batch norm in f32 on centred data: mean and rstd rounded to f32, then about four roundings a value.
+  static constexpr double kNorm = 2e-6;
+  /// The same 100 sigma off centre: one f32 unit of the mean, 100 * 2^-23, is 1.2e-5 sigma in every normalized value.
+  static constexpr double kNormOffCentre = 4e-5;
+  /// Variance 100 sigma off centre: shifted sums in blocks keep 2e-7; plain f32 sums would be off by 1e-1.
+  static constexpr double kVarianceOffCentre = 2e-6;
+  /// Softmax in f32: exp and log of a vector library, about 2 units each, and sums over the classes.
+  static constexpr double kSoftmax = 2e-6;
+  /// Average pooling in f32: sums of up to 64 terms.
+  static constexpr double kPooling = 1e-6;
+  /// Loader in f32: scale and shift folded into one product and one sum, bilinear weights in f32.
+  static constexpr double kLoader = 2e-6;
+  /// Vector kernels in f32, elementwise: a few roundings a value.
+  static constexpr double kVector = 1e-6;
+  /// Sums over blocks: in double, in another order.
+  static constexpr double kVectorSum = 1e-12;
+  /// bf16 keeps 8 bits: one rounding is 2^-9, and sums of roundings of the operands stay below twice that.
+  static constexpr double kBfloat16 = 8e-3;
+};
+
+}  // namespace ghostbatch::tests

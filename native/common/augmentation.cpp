@@ -13,7 +13,9 @@ int64_t random_below(uint32_t word, int64_t range) {
 }
 
 /// In [-1, 1).
-double random_symmetric(uint32_t word) { return 2.0 * (static_cast<double>(word) / 4294967296.0) - 1.0; }
+double random_symmetric(uint32_t word) {
+  return 2.0 * (static_cast<double>(word) / 4294967296.0) - 1.0;
+}
 
 }  // namespace
 

@@ -10,7 +10,7 @@ namespace ghostbatch {
 /// What one sample gets: result (y, x) of a crop is source (y + crop_y, x' + crop_x), x' = width - 1 - x where `flip`.
 struct AugmentationDraw {
   bool flip = false;
-  int64_t crop_y = 0;   // in [-pad, pad]
+  int64_t crop_y = 0;  // in [-pad, pad]
   int64_t crop_x = 0;
   double rotation = 0;  // radians, about the centre of the image
   double shift_y = 0;   // pixels, after the rotation

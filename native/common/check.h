@@ -9,8 +9,8 @@
 
 namespace ghostbatch {
 
-constexpr int64_t kMaxDimension = 2147483647;         // dimensions fit the 32-bit integers of the libraries below
-constexpr int64_t kMaxElements = int64_t{1} << 48;    // buffers: far above any memory, far below an overflow
+constexpr int64_t kMaxDimension = 2147483647;       // dimensions fit the 32-bit integers of the libraries below
+constexpr int64_t kMaxElements = int64_t{1} << 48;  // buffers: far above any memory, far below an overflow
 
 /// The parts written one after another.
 template <typename... Parts>
@@ -28,11 +28,16 @@ std::string text(const Parts&... parts) {
 /// "f32", or "type 77" for a number that is no type.
 inline std::string name_of(DataType type) {
   switch (type) {
-    case DataType::f32: return "f32";
-    case DataType::f64: return "f64";
-    case DataType::bf16: return "bf16";
-    case DataType::u8: return "u8";
-    case DataType::s32: return "s32";
+    case DataType::f32:
+      return "f32";
+    case DataType::f64:
+      return "f64";
+    case DataType::bf16:
+      return "bf16";
+    case DataType::u8:
+      return "u8";
+    case DataType::s32:
+      return "s32";
   }
   return text("type ", static_cast<int32_t>(type));
 }

@@ -17,6 +17,8 @@ static inline Philox4 dropout_words(const DropoutKey& key, int64_t row, int64_t 
 }
 
 /// Words below it drop their element: floor(rate * 2^32), rate in [0, 1).
-static inline uint32_t dropout_threshold(double rate) { return static_cast<uint32_t>(rate * 4294967296.0); }
+static inline uint32_t dropout_threshold(double rate) {
+  return static_cast<uint32_t>(rate * 4294967296.0);
+}
 
 }  // namespace ghostbatch

@@ -57,11 +57,13 @@ void Elementwise::zero(const View& dst, int64_t first, int64_t elements) const {
   do_zero(dst, first, elements);
 }
 
-void SoftmaxCrossEntropy::run(const View& logits, const View& labels, const View* weights, int64_t rows, int64_t classes,
-                              double label_smoothing, double scale, const View* diff_logits, LossResult& result) const {
+void SoftmaxCrossEntropy::run(const View& logits, const View& labels, const View* weights, int64_t rows,
+                              int64_t classes, double label_smoothing, double scale, const View* diff_logits,
+                              LossResult& result) const {
   check_range(kSoftmax, "rows", rows, 0, kMaxDimension);
   check_positive(kSoftmax, "classes", classes);
-  if (!(label_smoothing >= 0 && label_smoothing < 1)) fail(kSoftmax, "label_smoothing in [0, 1)", text(label_smoothing));
+  if (!(label_smoothing >= 0 && label_smoothing < 1))
+    fail(kSoftmax, "label_smoothing in [0, 1)", text(label_smoothing));
   check_finite(kSoftmax, "scale", scale);
   result = LossResult{};
   if (rows == 0) return;

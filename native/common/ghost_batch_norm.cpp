@@ -248,8 +248,8 @@ void GhostBatchNorm::backward_apply(const View& src, const View& diff_dst, const
   check_channels(kKernel, "sums", sums, 2, DataType::f64);
   check_activation(kKernel, "diff_src", diff_src);
   const double* const sum_g = sums.as<double>();
-  do_backward_apply(src, diff_dst, mean, variance, gamma, beta, diff_residual, sum_g, sum_g + spec_.channels, ghost_rows,
-                    diff_src, Range{0, rows, 0});
+  do_backward_apply(src, diff_dst, mean, variance, gamma, beta, diff_residual, sum_g, sum_g + spec_.channels,
+                    ghost_rows, diff_src, Range{0, rows, 0});
 }
 
 namespace {

@@ -17,7 +17,9 @@ namespace {
 
 constexpr int64_t kHugePage = int64_t{1} << 21;
 
-int64_t round_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
+int64_t round_up(int64_t bytes, int64_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 /// The number in a file of one number; none where there is no such file, or it says "max".
 std::optional<int64_t> read_number(const std::string& path) {
@@ -90,13 +92,13 @@ int64_t left_in_groups() {
 
 int64_t available_memory() {
   const auto kilobytes = read_entry("/proc/meminfo", "MemAvailable:");
-  const int64_t machine = kilobytes ? *kilobytes * 1024
-                                    : static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  const int64_t machine =
+      kilobytes ? *kilobytes * 1024 : static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   return std::min(machine, left_in_groups());
 }
 
 void* allocate_huge(int64_t bytes) {
-  if (bytes < 1 || bytes > kMaxElements) fail("memory", text("bytes in [1, ", kMaxElements, "]"), text(bytes));
+  check_range("memory", "bytes", bytes, 1, 8 * kMaxElements);
   const int64_t free = available_memory();
   const int64_t size = round_up(bytes, sysconf(_SC_PAGESIZE));
   if (size > free) fail("memory", text(bytes, " bytes"), text(free, " bytes free"));
@@ -106,9 +108,8 @@ void* allocate_huge(int64_t bytes) {
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (whole == MAP_FAILED) fail("memory", text(bytes, " bytes"), text("a refusal, with ", free, " bytes free"));
   char* const begin = static_cast<char*>(whole);
-  const int64_t before =
-      round_up(static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin)), kHugePage) -
-      static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin));
+  const int64_t before = round_up(static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin)), kHugePage) -
+                         static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin));
   if (before > 0) munmap(begin, static_cast<size_t>(before));
   if (kHugePage - before > 0) munmap(begin + before + size, static_cast<size_t>(kHugePage - before));
   madvise(begin + before, static_cast<size_t>(size), MADV_HUGEPAGE);  // where refused: ordinary pages

@@ -25,9 +25,15 @@ template <typename From>
 void write_floating(const View& view, int64_t first, int64_t count, const From* src) {
   for (int64_t i = 0; i < count; ++i) {
     switch (view.type) {
-      case DataType::f32: view.as<float>()[first + i] = static_cast<float>(src[i]); break;
-      case DataType::f64: view.as<double>()[first + i] = static_cast<double>(src[i]); break;
-      default: view.as<uint16_t>()[first + i] = to_bfloat16(static_cast<float>(src[i])); break;
+      case DataType::f32:
+        view.as<float>()[first + i] = static_cast<float>(src[i]);
+        break;
+      case DataType::f64:
+        view.as<double>()[first + i] = static_cast<double>(src[i]);
+        break;
+      default:
+        view.as<uint16_t>()[first + i] = to_bfloat16(static_cast<float>(src[i]));
+        break;
     }
   }
 }
@@ -36,9 +42,15 @@ template <typename To>
 void read_floating(const View& view, int64_t first, int64_t count, To* dst) {
   for (int64_t i = 0; i < count; ++i) {
     switch (view.type) {
-      case DataType::f32: dst[i] = static_cast<To>(view.as<float>()[first + i]); break;
-      case DataType::f64: dst[i] = static_cast<To>(view.as<double>()[first + i]); break;
-      default: dst[i] = static_cast<To>(from_bfloat16(view.as<uint16_t>()[first + i])); break;
+      case DataType::f32:
+        dst[i] = static_cast<To>(view.as<float>()[first + i]);
+        break;
+      case DataType::f64:
+        dst[i] = static_cast<To>(view.as<double>()[first + i]);
+        break;
+      default:
+        dst[i] = static_cast<To>(from_bfloat16(view.as<uint16_t>()[first + i]));
+        break;
     }
   }
 }
@@ -66,7 +78,9 @@ Tensor::~Tensor() {
   device_.release(view_.data, view_.bytes());
 }
 
-int64_t Tensor::live_bytes() { return live; }
+int64_t Tensor::live_bytes() {
+  return live;
+}
 
 void Tensor::check_range(const char* what, int64_t first, int64_t count) const {
   if (first < 0 || count < 0 || first > view_.elements || count > view_.elements - first) {

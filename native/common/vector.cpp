@@ -28,7 +28,9 @@ class BlockWork final : public LaneWork {
   const Body& body_;
 };
 
-int64_t blocks_of(int64_t elements) { return (elements + kBlock - 1) / kBlock; }
+int64_t blocks_of(int64_t elements) {
+  return (elements + kBlock - 1) / kBlock;
+}
 
 template <typename Body>
 void for_blocks(Lanes* lanes, int64_t elements, const Body& body) {
@@ -58,7 +60,9 @@ double sum_of_blocks(const char* kernel, Lanes* lanes, int64_t elements, const B
   return sum;
 }
 
-void* at(const View& view, int64_t first) { return static_cast<char*>(view.data) + first * size_of(view.type); }
+void* at(const View& view, int64_t first) {
+  return static_cast<char*>(view.data) + first * size_of(view.type);
+}
 
 void check_vector(const char* kernel, const char* role, const View& view) {
   check_parameter_type(kernel, role, view.type);

@@ -28,30 +28,56 @@ std::string cpu_model() {
 
 CpuDevice::CpuDevice() {
   const dnnl_version_t& version = *dnnl_version();
-  description_ = text("processor: ", cpu_model(), "\noneDNN: ", version.major, ".", version.minor, ".", version.patch, " (",
-                      version.hash, "), ", onednn_isa(), "\nown kernels: ", simd_isa());
+  description_ = text("processor: ", cpu_model(), "\noneDNN: ", version.major, ".", version.minor, ".", version.patch,
+                      " (", version.hash, "), ", onednn_isa(), "\nown kernels: ", simd_isa());
 }
 
 bool CpuDevice::supports(DataType type) const {
   return type == DataType::f32 || (type == DataType::bf16 && supports_bf16());
 }
 
-Affine* CpuDevice::convolution(const ConvolutionSpec& spec, bool backward) { return make_convolution(spec, backward); }
-Affine* CpuDevice::linear(const LinearSpec& spec, bool backward) { return make_linear(spec, backward); }
-Gemm* CpuDevice::gemm(const GemmSpec& spec) { return make_gemm(spec); }
-GhostBatchNorm* CpuDevice::ghost_batch_norm(const GhostBatchNormSpec& spec) { return make_ghost_batch_norm(spec); }
-Pooling* CpuDevice::pooling(const PoolSpec& spec) { return make_pooling(spec); }
-Elementwise* CpuDevice::elementwise() { return make_elementwise(); }
-SoftmaxCrossEntropy* CpuDevice::softmax_cross_entropy() { return make_softmax_cross_entropy(); }
-BatchLoader* CpuDevice::batch_loader(const LoadSpec& spec) { return make_batch_loader(spec); }
-VectorKernels* CpuDevice::vector_kernels() { return make_vector_kernels(); }
+Affine* CpuDevice::convolution(const ConvolutionSpec& spec, bool backward) {
+  return make_convolution(spec, backward);
+}
+Affine* CpuDevice::linear(const LinearSpec& spec, bool backward) {
+  return make_linear(spec, backward);
+}
+Gemm* CpuDevice::gemm(const GemmSpec& spec) {
+  return make_gemm(spec);
+}
+GhostBatchNorm* CpuDevice::ghost_batch_norm(const GhostBatchNormSpec& spec) {
+  return make_ghost_batch_norm(spec);
+}
+Pooling* CpuDevice::pooling(const PoolSpec& spec) {
+  return make_pooling(spec);
+}
+Elementwise* CpuDevice::elementwise() {
+  return make_elementwise();
+}
+SoftmaxCrossEntropy* CpuDevice::softmax_cross_entropy() {
+  return make_softmax_cross_entropy();
+}
+BatchLoader* CpuDevice::batch_loader(const LoadSpec& spec) {
+  return make_batch_loader(spec);
+}
+VectorKernels* CpuDevice::vector_kernels() {
+  return make_vector_kernels();
+}
 
-void* CpuDevice::allocate(int64_t bytes) { return allocate_huge(bytes); }
-void CpuDevice::release(void* data, int64_t bytes) { release_huge(data, bytes); }
-int64_t CpuDevice::available_bytes() const { return available_memory(); }
+void* CpuDevice::allocate(int64_t bytes) {
+  return allocate_huge(bytes);
+}
+void CpuDevice::release(void* data, int64_t bytes) {
+  release_huge(data, bytes);
+}
+int64_t CpuDevice::available_bytes() const {
+  return available_memory();
+}
 
 }  // namespace cpu
 
-Device* create_cpu_device() { return new cpu::CpuDevice(); }
+Device* create_cpu_device() {
+  return new cpu::CpuDevice();
+}
 
 }  // namespace ghostbatch

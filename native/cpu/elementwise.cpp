@@ -42,6 +42,7 @@ class SimdElementwise final : public Elementwise {
   }
 
   void do_zero(const View& dst, int64_t first, int64_t elements) const override {
+    table("zero", dst.type);  // for its error alone
     const int64_t size = size_of(dst.type);
     std::memset(dst.as<char>() + first * size, 0, static_cast<size_t>(elements * size));
   }

@@ -12,12 +12,13 @@ using dnnl::memory;
 using tag = dnnl::memory::format_tag;
 
 std::string shape_of(const GemmSpec& spec) {
-  return text("m=", spec.m, " n=", spec.n, " k=", spec.k, " transpose_a=", spec.transpose_a, " transpose_b=",
-              spec.transpose_b, " alpha=", spec.alpha, " beta=", spec.beta, " type=", name_of(spec.type));
+  return text("m=", spec.m, " n=", spec.n, " k=", spec.k, " transpose_a=", spec.transpose_a,
+              " transpose_b=", spec.transpose_b, " alpha=", spec.alpha, " beta=", spec.beta,
+              " type=", name_of(spec.type));
 }
 
-/// C = relu(alpha A B + beta C + bias) as one matmul. oneDNN adds its own bias before any factor, so alpha, beta and the
-/// bias are steps after the product, in this order.
+/// C = relu(alpha A B + beta C + bias) as one matmul. oneDNN adds its own bias before any factor, so alpha, beta and
+/// the bias are steps after the product, in this order.
 class OneDnnGemm final : public Gemm {
  public:
   explicit OneDnnGemm(const GemmSpec& spec) : Gemm(spec) {
@@ -60,6 +61,8 @@ class OneDnnGemm final : public Gemm {
 
 }  // namespace
 
-Gemm* make_gemm(const GemmSpec& spec) { return new OneDnnGemm(spec); }
+Gemm* make_gemm(const GemmSpec& spec) {
+  return new OneDnnGemm(spec);
+}
 
 }  // namespace ghostbatch::cpu

@@ -23,7 +23,9 @@ bool supports_bf16() {
          static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
 }
 
-const char* onednn_isa() { return dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa()); }
+const char* onednn_isa() {
+  return dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa());
+}
 
 dnnl::memory::data_type onednn_type(const char* kernel, DataType type) {
   if (type == DataType::f32) return dnnl::memory::data_type::f32;

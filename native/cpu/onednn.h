@@ -1,12 +1,13 @@
 // What the kernels on oneDNN share: the engine, primitives that several threads may run at once, errors.
 #pragma once
 
+#include <oneapi/dnnl/dnnl_debug.h>
+
 #include <cstddef>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
-#include <oneapi/dnnl/dnnl_debug.h>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,8 +21,8 @@ namespace ghostbatch::cpu {
 /// oneDNN's CPU engine of the process. Lives to the end, so that kernels may be destroyed at any time.
 const dnnl::engine& onednn_engine();
 
-/// oneDNN computes bf16 with AVX-512 (without its BF16 instructions by emulation, 2.5 times slower than f32), and has no
-/// convolution in bf16 below that.
+/// oneDNN computes bf16 with AVX-512 (without its BF16 instructions by emulation, 2.5 times slower than f32), and has
+/// no convolution in bf16 below that.
 bool supports_bf16();
 
 /// The instruction set that oneDNN uses, as text: what the CPU has, or less where ONEDNN_MAX_CPU_ISA says so.
@@ -47,8 +48,8 @@ auto make_on_onednn(const char* kernel, const char* part, const std::string& sha
 
 /// A oneDNN primitive with its memory objects. `run` may be called from several threads at once: a call borrows a set
 /// of memory objects and a stream, of which there come to be as many as calls ever overlapped, so that a call allocates
-/// nothing here. (oneDNN itself keeps what it knows of a running primitive on the heap: some ten short-lived allocations
-/// of a few KiB together, the same each time, freed before the call returns.)
+/// nothing here. (oneDNN itself keeps what it knows of a running primitive on the heap: some ten short-lived
+/// allocations of a few KiB together, the same each time, freed before the call returns.)
 class Primitive {
  public:
   /// One of the primitive's arguments: DNNL_ARG_* and its layout.

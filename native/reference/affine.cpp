@@ -97,7 +97,8 @@ class ReferenceAffine final : public Affine {
   void set_sizes() {
     packed_weights_bytes_ = weights_elements() * static_cast<int64_t>(sizeof(Parameter<T>));
     packed_diff_weights_elements_ = weights_elements();
-    scratch_bytes_ = std::max(src_elements(), weights_elements() + spec_.filters) * static_cast<int64_t>(sizeof(double));
+    scratch_bytes_ =
+        std::max(src_elements(), weights_elements() + spec_.filters) * static_cast<int64_t>(sizeof(double));
   }
 
   int64_t group_channels() const { return spec_.channels / spec_.groups; }
@@ -138,15 +139,13 @@ class ReferenceAffine final : public Affine {
 }  // namespace
 
 Affine* make_convolution(const ConvolutionSpec& spec, bool backward) {
-  return with_type("convolution", spec.type, [&](auto element) -> Affine* {
-    return new ReferenceAffine<decltype(element)>(spec, backward);
-  });
+  return with_type("convolution", spec.type,
+                   [&](auto element) -> Affine* { return new ReferenceAffine<decltype(element)>(spec, backward); });
 }
 
 Affine* make_linear(const LinearSpec& spec, bool backward) {
-  return with_type("linear", spec.type, [&](auto element) -> Affine* {
-    return new ReferenceAffine<decltype(element)>(spec, backward);
-  });
+  return with_type("linear", spec.type,
+                   [&](auto element) -> Affine* { return new ReferenceAffine<decltype(element)>(spec, backward); });
 }
 
 }  // namespace ghostbatch::reference

@@ -27,9 +27,8 @@ class ReferenceBatchLoader final : public BatchLoader {
       for (int64_t y = 0; y < spec_.height; ++y) {
         for (int64_t x = 0; x < spec_.width; ++x) {
           for (int64_t c = 0; c < spec_.channels; ++c) {
-            const double value = augment && spec_.augmentation == Augmentation::affine
-                                     ? image.moved(map, y, x, c)
-                                     : image.cropped(draw, y, x, c);
+            const double value = augment && spec_.augmentation == Augmentation::affine ? image.moved(map, y, x, c)
+                                                                                       : image.cropped(draw, y, x, c);
             // Channels beyond the sixteen of the spec need no normalization.
             const double mean = c < 16 ? static_cast<double>(spec_.mean[c]) : 0.0;
             const double std = c < 16 ? static_cast<double>(spec_.std[c]) : 1.0;

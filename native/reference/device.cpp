@@ -32,6 +32,8 @@ class ReferenceDevice final : public Device {
 
 }  // namespace
 
-Device* create_reference_device() { return new ReferenceDevice(); }
+Device* create_reference_device() {
+  return new ReferenceDevice();
+}
 
 }  // namespace ghostbatch

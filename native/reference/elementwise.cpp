@@ -63,6 +63,8 @@ class ReferenceElementwise final : public Elementwise {
 
 }  // namespace
 
-Elementwise* make_elementwise() { return new ReferenceElementwise(); }
+Elementwise* make_elementwise() {
+  return new ReferenceElementwise();
+}
 
 }  // namespace ghostbatch::reference

@@ -34,7 +34,8 @@ class ReferenceGemm final : public Gemm {
 }  // namespace
 
 Gemm* make_gemm(const GemmSpec& spec) {
-  return with_type("gemm", spec.type, [&](auto element) -> Gemm* { return new ReferenceGemm<decltype(element)>(spec); });
+  return with_type("gemm", spec.type,
+                   [&](auto element) -> Gemm* { return new ReferenceGemm<decltype(element)>(spec); });
 }
 
 }  // namespace ghostbatch::reference

@@ -38,9 +38,9 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     });
   }
 
-  void do_backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2,
-                        const View& mean, const View& variance, const View& gamma, const View& beta,
-                        const View* diff_residual, Range range, double* sum_g, double* sum_g_xhat) const override {
+  void do_backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2, const View& mean,
+                        const View& variance, const View& gamma, const View& beta, const View* diff_residual,
+                        Range range, double* sum_g, double* sum_g_xhat) const override {
     const Normalized normalized(*this, src, mean, variance, gamma, beta, range);
     std::fill_n(sum_g, spec_.channels, 0.0);
     std::fill_n(sum_g_xhat, spec_.channels, 0.0);
@@ -65,8 +65,7 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     const Normalized normalized(*this, src, mean, variance, gamma, beta, range);
     const auto m = static_cast<double>(ghost_rows * spec_.spatial());
     for_elements(range, [&](int64_t i, int64_t c) {
-      const T g = diff_residual != nullptr ? diff_residual->as<T>()[i]
-                                           : masked(diff_dst.as<T>()[i], normalized, i, c);
+      const T g = diff_residual != nullptr ? diff_residual->as<T>()[i] : masked(diff_dst.as<T>()[i], normalized, i, c);
       double centred = static_cast<double>(g);
       if (sum_g != nullptr) centred -= (sum_g[c] + normalized.xhat(i, c) * sum_g_xhat[c]) / m;
       diff_src.as<T>()[i] = static_cast<T>(normalized.scale(c) * centred);

@@ -32,6 +32,8 @@ auto with_type(const char* kernel, DataType type, const Body& body) {
 }
 
 /// max(0, value); NaN stays NaN.
-inline double rectify(double value) { return value < 0 ? 0.0 : value; }
+inline double rectify(double value) {
+  return value < 0 ? 0.0 : value;
+}
 
 }  // namespace ghostbatch::reference

@@ -41,7 +41,8 @@ class ReferenceSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
         if (diff_logits == nullptr) continue;
         T* const diff = diff_logits->as<T>() + row * classes;
         for (int64_t c = 0; c < classes; ++c) {
-          const double target = (c == label ? 1 - label_smoothing : 0.0) + label_smoothing / static_cast<double>(classes);
+          const double target =
+              (c == label ? 1 - label_smoothing : 0.0) + label_smoothing / static_cast<double>(classes);
           diff[c] = static_cast<T>(scale * weight * (std::exp(static_cast<double>(x[c]) - log_sum) - target));
         }
       }
@@ -51,6 +52,8 @@ class ReferenceSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
 
 }  // namespace
 
-SoftmaxCrossEntropy* make_softmax_cross_entropy() { return new ReferenceSoftmaxCrossEntropy(); }
+SoftmaxCrossEntropy* make_softmax_cross_entropy() {
+  return new ReferenceSoftmaxCrossEntropy();
+}
 
 }  // namespace ghostbatch::reference

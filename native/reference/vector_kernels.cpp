@@ -13,64 +13,77 @@ class ReferenceVectorKernels final : public VectorKernels {
   const char* implementation() const override { return "loops"; }
 
   void fill_block(double value, void* x, DataType type, int64_t n) const override {
-    update(type, n, [&](double) { return value; }, x);
+    update(
+        type, n, [&](double) { return value; }, x);
   }
 
   void scale_block(double alpha, void* x, DataType type, int64_t n) const override {
-    update(type, n, [&](double xi) { return alpha * xi; }, x);
+    update(
+        type, n, [&](double xi) { return alpha * xi; }, x);
   }
 
   void axpy_block(double alpha, const void* x, void* y, DataType type, int64_t n) const override {
-    update(type, n, [&](double yi, double xi) { return yi + alpha * xi; }, y, x);
+    update(
+        type, n, [&](double yi, double xi) { return yi + alpha * xi; }, y, x);
   }
 
   double dot_block(const void* x, const void* y, DataType type, int64_t n) const override {
     double sum = 0;
-    visit(type, n, [&](double xi, double yi) { sum += xi * yi; }, x, y);
+    visit(
+        type, n, [&](double xi, double yi) { sum += xi * yi; }, x, y);
     return sum;
   }
 
   double sum_block(const void* x, DataType type, int64_t n) const override {
     double sum = 0;
-    visit(type, n, [&](double xi) { sum += xi; }, x);
+    visit(
+        type, n, [&](double xi) { sum += xi; }, x);
     return sum;
   }
 
   double squared_distance_block(const void* x, const void* y, DataType type, int64_t n) const override {
     double sum = 0;
-    visit(type, n, [&](double xi, double yi) { sum += (xi - yi) * (xi - yi); }, x, y);
+    visit(
+        type, n, [&](double xi, double yi) { sum += (xi - yi) * (xi - yi); }, x, y);
     return sum;
   }
 
   double max_abs_block(const void* x, DataType type, int64_t n) const override {
     double largest = 0;
-    visit(type, n, [&](double xi) { largest = std::isnan(xi) || std::abs(xi) > largest ? std::abs(xi) : largest; }, x);
+    visit(
+        type, n, [&](double xi) { largest = std::isnan(xi) || std::abs(xi) > largest ? std::abs(xi) : largest; }, x);
     return largest;
   }
 
   void interpolate_block(double alpha, const void* x, const void* y, void* z, DataType type, int64_t n) const override {
-    update(type, n, [&](double, double xi, double yi) { return (1 - alpha) * xi + alpha * yi; }, z, x, y);
+    update(
+        type, n, [&](double, double xi, double yi) { return (1 - alpha) * xi + alpha * yi; }, z, x, y);
   }
 
   void project_box_block(double epsilon, const void* center, void* x, DataType type, int64_t n) const override {
-    update(type, n,
-           [&](double xi, double ci) {
-             const double r = epsilon * (std::abs(ci) + 1);
-             return ci + std::clamp(xi - ci, -r, r);
-           },
-           x, center);
+    update(
+        type, n,
+        [&](double xi, double ci) {
+          const double r = epsilon * (std::abs(ci) + 1);
+          return ci + std::clamp(xi - ci, -r, r);
+        },
+        x, center);
   }
 
   void sgd_block(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
                  int64_t n) const override {
-    const auto step = [&](double w, double gradient_i) { return spec.gradient_scale * gradient_i + spec.weight_decay * w; };
-    update(type, n, [&](double v, double w, double g) { return spec.momentum * v + step(w, g); }, velocity, weights,
-           gradient);
-    update(type, n,
-           [&](double w, double g, double v) {
-             return w - spec.rate * (spec.nesterov ? step(w, g) + spec.momentum * v : v);
-           },
-           weights, gradient, velocity);
+    const auto step = [&](double w, double gradient_i) {
+      return spec.gradient_scale * gradient_i + spec.weight_decay * w;
+    };
+    update(
+        type, n, [&](double v, double w, double g) { return spec.momentum * v + step(w, g); }, velocity, weights,
+        gradient);
+    update(
+        type, n,
+        [&](double w, double g, double v) {
+          return w - spec.rate * (spec.nesterov ? step(w, g) + spec.momentum * v : v);
+        },
+        weights, gradient, velocity);
   }
 
   void adam_block(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, DataType type,
@@ -80,18 +93,19 @@ class ReferenceVectorKernels final : public VectorKernels {
     const double unbias_m = 1.0 / (1.0 - std::pow(spec.beta1, static_cast<double>(spec.step)));
     const double unbias_v = 1.0 / (1.0 - std::pow(spec.beta2, static_cast<double>(spec.step)));
     const auto step = [&](double w, double gradient_i) { return spec.gradient_scale * gradient_i + coupled * w; };
-    update(type, n, [&](double mi, double w, double g) { return spec.beta1 * mi + (1 - spec.beta1) * step(w, g); }, m,
-           weights, gradient);
-    update(type, n,
-           [&](double vi, double w, double g) {
-             return spec.beta2 * vi + (1 - spec.beta2) * step(w, g) * step(w, g);
-           },
-           v, weights, gradient);
-    update(type, n,
-           [&](double w, double mi, double vi) {
-             return w - decay * w - spec.rate * (mi * unbias_m) / (std::sqrt(vi * unbias_v) + spec.epsilon);
-           },
-           weights, m, v);
+    update(
+        type, n, [&](double mi, double w, double g) { return spec.beta1 * mi + (1 - spec.beta1) * step(w, g); }, m,
+        weights, gradient);
+    update(
+        type, n,
+        [&](double vi, double w, double g) { return spec.beta2 * vi + (1 - spec.beta2) * step(w, g) * step(w, g); }, v,
+        weights, gradient);
+    update(
+        type, n,
+        [&](double w, double mi, double vi) {
+          return w - decay * w - spec.rate * (mi * unbias_m) / (std::sqrt(vi * unbias_v) + spec.epsilon);
+        },
+        weights, m, v);
   }
 
  private:
@@ -111,7 +125,8 @@ class ReferenceVectorKernels final : public VectorKernels {
       using T = decltype(element);
       T* const y = static_cast<T*>(out);
       for (int64_t i = 0; i < n; ++i) {
-        y[i] = static_cast<T>(body(static_cast<double>(y[i]), static_cast<double>(static_cast<const T*>(vectors)[i])...));
+        y[i] =
+            static_cast<T>(body(static_cast<double>(y[i]), static_cast<double>(static_cast<const T*>(vectors)[i])...));
       }
     });
   }
@@ -119,6 +134,8 @@ class ReferenceVectorKernels final : public VectorKernels {
 
 }  // namespace
 
-VectorKernels* make_vector_kernels() { return new ReferenceVectorKernels(); }
+VectorKernels* make_vector_kernels() {
+  return new ReferenceVectorKernels();
+}
 
 }  // namespace ghostbatch::reference

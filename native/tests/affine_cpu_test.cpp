@@ -21,6 +21,7 @@
 #include "common/bfloat16.h"
 #include "cpu/kernels.h"
 #include "cpu/onednn.h"
+#include "ghostbatch/device.h"
 
 namespace ghostbatch {
 namespace {
@@ -29,8 +30,9 @@ namespace {
 class Buffer {
  public:
   explicit Buffer(int64_t elements, DataType type = DataType::f32, int64_t offset = 0)
-      : memory_(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(elements * size_of(type) + 192) / 64 * 64)),
-                std::free),
+      : memory_(
+            static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(elements * size_of(type) + 192) / 64 * 64)),
+            std::free),
         view_(memory_.get() + offset, elements, type) {
     std::memset(view_.data, 0xFF, static_cast<size_t>(view_.bytes() + kGuard));
   }
@@ -58,7 +60,8 @@ class Buffer {
       set(i, static_cast<float>(static_cast<int32_t>(seed >> 16) % 17 - 8) / 8);
     }
   }
-  /// Values whose sums depend on their order in the last bit, so that equal bits mean the same order; other for each seed.
+  /// Values whose sums depend on their order in the last bit, so that equal bits mean the same order; other for each
+  /// seed.
   void fill_noise(uint32_t seed) const {
     for (int64_t i = 0; i < size(); ++i) {
       seed = seed * 1664525u + 1013904223u;
@@ -68,6 +71,14 @@ class Buffer {
   bool guard_is_whole() const {
     for (int64_t i = view_.bytes(); i < view_.bytes() + kGuard; ++i) {
       if (view_.as<uint8_t>()[i] != 0xFF) return false;
+    }
+    return true;
+  }
+  /// Whether these are the values of `exact`, rounded to this type.
+  bool equals_rounded(const Buffer& exact) const {
+    for (int64_t i = 0; i < size(); ++i) {
+      const float value = exact.at(i);
+      if (at(i) != (view_.type == DataType::bf16 ? from_bfloat16(to_bfloat16(value)) : value)) return false;
     }
     return true;
   }
@@ -106,18 +117,15 @@ struct LayerRun {
 
   const View* if_bias(const Buffer& buffer) const { return buffer.size() > 0 ? buffer.pointer() : nullptr; }
   void pack() const { layer->pack_weights(weights.view(), packed_weights.view(), scratch.view()); }
-  void forward() const {
-    layer->forward(src.view(), packed_weights.view(), if_bias(bias), dst.view(), scratch.view());
-  }
+  void forward() const { layer->forward(src.view(), packed_weights.view(), if_bias(bias), dst.view(), scratch.view()); }
   void backward_data() const {
     layer->backward_data(diff_dst.view(), packed_weights.view(), diff_src.view(), scratch.view());
   }
   void backward_weights() const {
-    layer->backward_weights(src.view(), diff_dst.view(), packed_diff_weights.view(), if_bias(diff_bias), scratch.view());
+    layer->backward_weights(src.view(), diff_dst.view(), packed_diff_weights.view(), if_bias(diff_bias),
+                            scratch.view());
   }
-  void unpack() const {
-    layer->unpack_diff_weights(packed_diff_weights.view(), diff_weights.view(), scratch.view());
-  }
+  void unpack() const { layer->unpack_diff_weights(packed_diff_weights.view(), diff_weights.view(), scratch.view()); }
   void all() const {
     pack();
     forward();
@@ -134,7 +142,8 @@ struct LayerRun {
   }
 
   AffinePointer layer;
-  Buffer src, dst, diff_src, diff_dst, weights, diff_weights, bias, diff_bias, packed_weights, packed_diff_weights, scratch;
+  Buffer src, dst, diff_src, diff_dst, weights, diff_weights, bias, diff_bias, packed_weights, packed_diff_weights,
+      scratch;
 };
 
 std::vector<DataType> types() {
@@ -165,9 +174,10 @@ LinearSpec linear(int64_t batch, int64_t in, int64_t out) {
   return spec;
 }
 
-/// Whether all directions see weights [K, group_in * places] as they lie in the parameter vector. `run` is a layer whose
-/// filter covers its src of `places` places, so that row n of an identity picks weight n of each filter.
-void expect_weights_come_through(const LayerRun& run, int64_t places, int64_t channels, int64_t filters, int64_t groups) {
+/// Whether all directions see weights [K, group_in * places] as they lie in the parameter vector. `run` is a layer
+/// whose filter covers its src of `places` places, so that row n of an identity picks weight n of each filter.
+void expect_weights_come_through(const LayerRun& run, int64_t places, int64_t channels, int64_t filters,
+                                 int64_t groups) {
   const int64_t in = places * channels;
   const int64_t batch = run.src.size() / in;
   const int64_t group_channels = channels / groups;
@@ -202,16 +212,26 @@ void expect_weights_come_through(const LayerRun& run, int64_t places, int64_t ch
 TEST(OneDnnAffine, ConvolutionWeightsLieAsKrsc) {
   for (const DataType type : types()) {
     for (const int64_t offset : {0, 4}) {  // views need not be aligned to more than their elements
-      for (const auto& [kernel, channels, filters, groups] : std::vector<std::array<int64_t, 4>>{
-               {1, 1, 1, 1}, {3, 1, 5, 1}, {5, 3, 17, 1}, {3, 15, 16, 1}, {3, 16, 33, 1}, {1, 17, 64, 1},
-               {3, 12, 18, 3}, {3, 16, 16, 16}, {3, 17, 17, 17}, {1, 8, 16, 4}}) {
+      for (const auto& [kernel, channels, filters, groups] : std::vector<std::array<int64_t, 4>>{{1, 1, 1, 1},
+                                                                                                 {3, 1, 5, 1},
+                                                                                                 {5, 3, 17, 1},
+                                                                                                 {3, 15, 16, 1},
+                                                                                                 {3, 16, 33, 1},
+                                                                                                 {1, 17, 64, 1},
+                                                                                                 {3, 12, 18, 3},
+                                                                                                 {3, 16, 16, 16},
+                                                                                                 {3, 17, 17, 17},
+                                                                                                 {1, 8, 16, 4}}) {
         SCOPED_TRACE("kernel " + std::to_string(kernel) + " " + std::to_string(channels) + " -> " +
-                     std::to_string(filters) + " groups " + std::to_string(groups) + " offset " + std::to_string(offset));
+                     std::to_string(filters) + " groups " + std::to_string(groups) + " offset " +
+                     std::to_string(offset));
         const int64_t places = kernel * kernel;
-        ConvolutionSpec spec = convolution(std::max(places * channels, filters), kernel, channels, filters, kernel, groups);
+        ConvolutionSpec spec =
+            convolution(std::max(places * channels, filters), kernel, channels, filters, kernel, groups);
         spec.pad_h = spec.pad_w = 0;
         spec.type = type;
-        expect_weights_come_through(LayerRun(cpu::make_convolution(spec, true), offset), places, channels, filters, groups);
+        expect_weights_come_through(LayerRun(cpu::make_convolution(spec, true), offset), places, channels, filters,
+                                    groups);
       }
     }
   }
@@ -273,7 +293,8 @@ TEST(OneDnnAffine, ThreadsThatShareAKernelGetTheSameBits) {
         for (int repeat = 0; repeat < 20; ++repeat) {
           layer.forward(run.src.view(), run.packed_weights.view(), run.bias.pointer(), dst.view(), scratch.view());
           layer.backward_data(run.diff_dst.view(), run.packed_weights.view(), diff_src.view(), scratch.view());
-          layer.backward_weights(run.src.view(), run.diff_dst.view(), packed.view(), diff_bias.pointer(), scratch.view());
+          layer.backward_weights(run.src.view(), run.diff_dst.view(), packed.view(), diff_bias.pointer(),
+                                 scratch.view());
           const bool same = dst.same_bits(run.dst) && diff_src.same_bits(run.diff_src) &&
                             packed.same_bits(run.packed_diff_weights) && diff_bias.same_bits(run.diff_bias);
           differences[static_cast<size_t>(thread)] += same ? 0 : 1;
@@ -351,8 +372,8 @@ TEST(OneDnnAffine, RunningKeepsNoMemory) {
     const auto before = mallinfo2();
     for (int i = 0; i < 2000; ++i) run->all();
     const auto after = mallinfo2();
-    // What malloc keeps in a thread's cache counts as used, and wobbles by some hundred bytes while the cache fills. The
-    // smallest chunk lost in each of the 2,000 runs would be 64,000 bytes.
+    // What malloc keeps in a thread's cache counts as used, and wobbles by some hundred bytes while the cache fills.
+    // The smallest chunk lost in each of the 2,000 runs would be 64,000 bytes.
     EXPECT_LT(static_cast<double>(after.uordblks), static_cast<double>(before.uordblks) + 8192);
     EXPECT_EQ(after.hblks, before.hblks);
   }
@@ -370,6 +391,80 @@ TEST(OneDnnAffine, ForwardOnlyKernelsHaveTheBitsOfTraining) {
   }
   EXPECT_TRUE(training.dst.same_bits(evaluation.dst));
   EXPECT_EQ(evaluation.packed_diff_weights.size(), 0);
+}
+
+/// Shapes that oneDNN 3.11 gets wrong, each found once: wrong values, padding left as it was, or memory overrun.
+TEST(PlainConvolution, TakesTheShapesThatOneDnnGetsWrong) {
+  struct Odd {
+    int64_t batch, height, width, channels, filters, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation,
+        groups;
+    DataType type;
+  };
+  const DataType f32 = DataType::f32, bf16 = DataType::bf16;
+  const auto reference = std::unique_ptr<Device, Destroy>(Device::create("reference"));
+  for (const Odd& odd : std::vector<Odd>{
+           {33, 16, 1, 1, 16, 7, 3, 1, 5, 4, 2, 1, 1, f32},       // wrong dst: stride beyond the filter
+           {2, 7, 3, 1, 1, 2, 13, 1, 9, 0, 9, 1, 1, f32},         // wrong dst: padding beyond half the filter
+           {2, 2, 129, 10, 10, 3, 11, 2, 3, 5, 20, 4, 1, f32},    // wrong diff_weights: padding over many vectors
+           {1, 13, 100, 15, 32, 1, 1, 1, 2, 0, 0, 1, 1, f32},     // overrun: 1x1 with unequal strides
+           {2, 300, 18, 15, 9, 1, 1, 2, 2, 0, 0, 1, 1, f32},      // overrun: strided 1x1 with ragged channels
+           {1, 15, 1, 65, 15, 2, 2, 2, 2, 1, 1, 1, 1, bf16},      // padding unwritten: strided to a single column
+           {2, 21, 40, 17, 20, 3, 3, 1, 1, 2, 2, 2, 1, bf16},     // overrun: dilation with ragged channels
+           {1, 2, 12, 257, 7, 7, 7, 1, 1, 3, 3, 1, 1, bf16},      // overrun: ragged channels
+           {3, 19, 129, 3, 15, 1, 1, 1, 1, 0, 0, 2, 3, bf16}}) {  // padding unwritten: ragged groups
+    if (odd.type == bf16 && !cpu::supports_bf16()) continue;
+    ConvolutionSpec spec = convolution(odd.batch, odd.height, odd.channels, odd.filters, odd.kernel_h, odd.groups);
+    spec.width = odd.width;
+    spec.kernel_w = odd.kernel_w;
+    spec.stride_h = odd.stride_h;
+    spec.stride_w = odd.stride_w;
+    spec.pad_h = std::min(odd.pad_h, odd.dilation * (odd.kernel_h - 1));
+    spec.pad_w = odd.pad_w;
+    spec.dilation_h = spec.dilation_w = odd.dilation;
+    spec.type = odd.type;
+    const LayerRun plain(cpu::make_convolution(spec, true));
+    SCOPED_TRACE(std::to_string(odd.height) + "x" + std::to_string(odd.width) + " " + std::to_string(odd.channels) +
+                 " -> " + std::to_string(odd.filters) + " on " + plain.layer->implementation());
+    EXPECT_STREQ(plain.layer->implementation(), "plain | plain | plain");
+    ConvolutionSpec exact = spec;
+    exact.type = f32;
+    const LayerRun expected(reference->convolution(exact, true));
+    for (const LayerRun* run : {&plain, &expected}) {
+      run->src.fill_eighths(1);
+      run->diff_dst.fill_eighths(2);
+      run->weights.fill_eighths(3);
+      run->bias.fill_eighths(4);
+      run->all();
+    }
+    // Sums of such values are exact, so that nothing but a wrong sum makes a difference, or the rounding of dst to
+    // bf16.
+    EXPECT_TRUE(plain.dst.equals_rounded(expected.dst));
+    EXPECT_TRUE(plain.diff_src.equals_rounded(expected.diff_src));
+    EXPECT_TRUE(plain.diff_weights.same_bits(expected.diff_weights));
+    EXPECT_TRUE(plain.diff_bias.same_bits(expected.diff_bias));
+    EXPECT_TRUE(plain.guards_are_whole());
+  }
+}
+
+TEST(PlainConvolution, LeavesTheShapesOfNetworksToOneDnn) {
+  for (const DataType type : types()) {
+    for (const auto& [side, channels, filters, kernel, stride] :
+         std::vector<std::array<int64_t, 5>>{{32, 3, 16, 3, 1},
+                                             {32, 16, 16, 3, 1},
+                                             {32, 16, 32, 3, 2},
+                                             {16, 32, 64, 1, 2},
+                                             {8, 64, 64, 3, 1},
+                                             {28, 1, 32, 5, 1},
+                                             {14, 32, 64, 5, 1},
+                                             {2, 512, 512, 3, 1},
+                                             {1, 64, 64, 3, 1}}) {
+      ConvolutionSpec spec = convolution(2, side, channels, filters, kernel);
+      spec.stride_h = spec.stride_w = stride;
+      spec.type = type;
+      const std::unique_ptr<Affine, Destroy> layer(cpu::make_convolution(spec, true));
+      EXPECT_EQ(std::string(layer->implementation()).find("plain"), std::string::npos);
+    }
+  }
 }
 
 TEST(OneDnnAffine, TypesItLacksAreNamed) {

@@ -14,8 +14,8 @@ GemmData make_data(const GemmSpec& spec, uint32_t seed) {
   data.b = random.values(spec.k * spec.n);
   data.bias = random.values(spec.n);
   // Not read where beta is zero: NaN must not come through.
-  data.c = spec.beta == 0 ? std::vector<double>(static_cast<size_t>(spec.m * spec.n), NAN)
-                          : random.values(spec.m * spec.n);
+  data.c =
+      spec.beta == 0 ? std::vector<double>(static_cast<size_t>(spec.m * spec.n), NAN) : random.values(spec.m * spec.n);
   return data;
 }
 

@@ -35,7 +35,9 @@ Owned<T> own(T* resource) {
   return Owned<T>(resource);
 }
 
-inline Owned<Device> make_device(const char* name) { return own(Device::create(name)); }
+inline Owned<Device> make_device(const char* name) {
+  return own(Device::create(name));
+}
 
 /// Memory of a kernel's argument: 64-byte aligned, NaN (or 0xFF) where not set, with guards that `~Buffer` checks, so
 /// that a kernel which reads what nobody wrote, or writes past the end, is seen.
@@ -68,21 +70,36 @@ class Buffer {
   void set(int64_t i, double value) {
     const View to = view();
     switch (type_) {
-      case DataType::f32: to.as<float>()[i] = static_cast<float>(value); break;
-      case DataType::f64: to.as<double>()[i] = value; break;
-      case DataType::bf16: to.as<uint16_t>()[i] = to_bfloat16(static_cast<float>(value)); break;
-      case DataType::u8: to.as<uint8_t>()[i] = static_cast<uint8_t>(value); break;
-      case DataType::s32: to.as<int32_t>()[i] = static_cast<int32_t>(value); break;
+      case DataType::f32:
+        to.as<float>()[i] = static_cast<float>(value);
+        break;
+      case DataType::f64:
+        to.as<double>()[i] = value;
+        break;
+      case DataType::bf16:
+        to.as<uint16_t>()[i] = to_bfloat16(static_cast<float>(value));
+        break;
+      case DataType::u8:
+        to.as<uint8_t>()[i] = static_cast<uint8_t>(value);
+        break;
+      case DataType::s32:
+        to.as<int32_t>()[i] = static_cast<int32_t>(value);
+        break;
     }
   }
   double at(int64_t i) const {
     const View from = view();
     switch (type_) {
-      case DataType::f32: return static_cast<double>(from.as<float>()[i]);
-      case DataType::f64: return from.as<double>()[i];
-      case DataType::bf16: return static_cast<double>(from_bfloat16(from.as<uint16_t>()[i]));
-      case DataType::u8: return from.as<uint8_t>()[i];
-      case DataType::s32: return from.as<int32_t>()[i];
+      case DataType::f32:
+        return static_cast<double>(from.as<float>()[i]);
+      case DataType::f64:
+        return from.as<double>()[i];
+      case DataType::bf16:
+        return static_cast<double>(from_bfloat16(from.as<uint16_t>()[i]));
+      case DataType::u8:
+        return from.as<uint8_t>()[i];
+      case DataType::s32:
+        return from.as<int32_t>()[i];
     }
     return 0;
   }
@@ -140,11 +157,10 @@ inline double magnitude(const std::vector<double>& values) {
   return largest;
 }
 
-/// |actual - expected| <= tolerance * largest |expected|, NaN equal to NaN.
-inline void expect_close(const char* what, const std::vector<double>& actual, const std::vector<double>& expected,
-                         double tolerance) {
+/// |actual - expected| <= tolerance * scale, NaN equal to NaN.
+inline void expect_close_in(double scale, const char* what, const std::vector<double>& actual,
+                            const std::vector<double>& expected, double tolerance) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
-  const double scale = magnitude(expected);
   double worst = 0;
   size_t place = 0;
   for (size_t i = 0; i < actual.size(); ++i) {
@@ -154,7 +170,13 @@ inline void expect_close(const char* what, const std::vector<double>& actual, co
     if (error > worst) worst = error, place = i;
   }
   EXPECT_LE(worst, tolerance) << what << "[" << place << "] = " << actual[place] << ", expected " << expected[place]
-                              << " (largest " << scale << ")";
+                              << " (scale " << scale << ")";
+}
+
+/// |actual - expected| <= tolerance * largest |expected|, NaN equal to NaN.
+inline void expect_close(const char* what, const std::vector<double>& actual, const std::vector<double>& expected,
+                         double tolerance) {
+  expect_close_in(magnitude(expected), what, actual, expected, tolerance);
 }
 
 /// The same bits, NaN equal to NaN.

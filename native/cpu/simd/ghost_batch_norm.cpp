@@ -10,14 +10,14 @@
 namespace ghostbatch::GHOSTBATCH_SIMD {
 namespace {
 
-constexpr int64_t kPanel = 2048;       // elements of the widest row
-constexpr int64_t kGroup = 4096;       // elements of rows that are taken together
-constexpr int64_t kTermsOfSum = 512;   // of a sum in f32, before it is added to one in double
-constexpr int kWide = 4;               // vectors at a time, where a vector needs few registers
+constexpr int64_t kPanel = 2048;     // elements of the widest row
+constexpr int64_t kGroup = 4096;     // elements of rows that are taken together
+constexpr int64_t kTermsOfSum = 64;  // of a sum in f32, before it is added to one in double
+constexpr int kWide = 4;             // vectors at a time, where a vector needs few registers
 #if defined(__AVX512F__)
-constexpr int kNarrow = 4;             // where it needs more: 32 registers or 16
+constexpr int kNarrow = 4;  // where it needs more: 32 registers
 #else
-constexpr int kNarrow = 2;
+constexpr int kNarrow = 2;  // 16 registers
 #endif
 
 int64_t greatest_common_divisor(int64_t a, int64_t b) {
@@ -73,17 +73,20 @@ GHOSTBATCH_INLINE void for_each_tile(int64_t first, int64_t last, int64_t stride
   }
 }
 
-/// The same over a whole panel, its last row too.
+/// The same over the last, shorter row of a panel.
+template <typename Body>
+GHOSTBATCH_INLINE void for_rest(const Rows& rows, const Body& body) {
+  for (int64_t column = 0; column < rows.rest; column += kLanes) {
+    body.template operator()<1, true>(rows.count * rows.stride + column, 1, column,
+                                      smaller(kLanes, rows.rest - column));
+  }
+}
+
+/// The same over a whole panel.
 template <int kUnroll, typename Body>
 GHOSTBATCH_INLINE void for_each_tile(const Rows& rows, const Body& body) {
   for_each_tile<kUnroll>(0, rows.count, rows.stride, rows.width, body);
-  if (rows.rest != 0) {
-    for_each_tile<kUnroll>(0, 1, rows.stride, rows.rest,
-                           [&]<int kVectors, bool kTail>(int64_t offset, int64_t, int64_t column, int64_t lanes) {
-                             body.template operator()<kVectors, kTail>(rows.count * rows.stride + offset, 1, column,
-                                                                       lanes);
-                           });
-  }
+  for_rest(rows, body);
 }
 
 using PanelValues = float[kPanel];
@@ -131,11 +134,7 @@ struct Sums {
     }
     if (rows.rest != 0) {
       clear(rows.rest);
-      const int64_t start = rows.count * rows.stride;
-      for_each_tile<kUnroll>(0, 1, rows.stride, rows.rest,
-                             [&]<int kVectors, bool kTail>(int64_t offset, int64_t, int64_t column, int64_t lanes) {
-                               body.template operator()<kVectors, kTail>(start + offset, 1, column, lanes);
-                             });
+      for_rest(rows, body);
       flush(rows.rest);
     }
   }
@@ -161,13 +160,24 @@ struct Sums {
   }
 };
 
+/// A value near the mean, from the first places: eight, or one, so that the estimate of a constant is exact.
+template <typename T>
+void estimate_mean(const Rows& rows, const T* src, int64_t places, int64_t stride, float* estimate) {
+  const int64_t count = places < 8 ? 1 : 8;
+  for (int64_t i = 0; i < rows.channels; ++i) estimate[i] = to_float(src[i]);
+  for (int64_t place = 1; place < count; ++place) {
+    for (int64_t i = 0; i < rows.channels; ++i) estimate[i] += to_float(src[place * stride + i]);
+  }
+  for (int64_t i = 0; i < rows.channels; ++i) estimate[i] *= 1.0f / static_cast<float>(count);
+}
+
 template <typename T>
 void statistics(const void* src_data, int64_t places, int64_t channels, double* mean, double* m2) {
   for (int64_t channel = 0; channel < channels; channel += kPanel) {
     const Rows rows(places, channels, channel);
     const T* src = static_cast<const T*>(src_data) + channel;
     alignas(64) PanelValues shift;
-    for (int64_t i = 0; i < rows.channels; ++i) shift[i] = to_float(src[i]);
+    estimate_mean(rows, src, places, channels, shift);
     repeat_values(rows, shift);
     Sums sums(rows);
     sums.add<kWide>(rows, [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {

@@ -1,7 +1,7 @@
 // Max and average pooling, vectors along the channels: see ghostbatch/pooling.h.
 //
-// Backward gathers: each place of diff_src adds up the windows that hold it, in row order, and is written once. So it is
-// deterministic, needs no zeroing, and keeps bf16 sums in f32.
+// Where windows overlap, backward gathers: each place of diff_src adds up the windows that hold it, in row order, and is
+// written once. So it is deterministic, needs no zeroing, and keeps bf16 sums in f32. Where they do not, it scatters.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
@@ -65,6 +65,21 @@ GHOSTBATCH_INLINE void for_each_place(const PoolCall& call, const Body& body) {
   }
 }
 
+bool windows_are_apart(const PoolCall& call) {
+  return call.stride_h >= call.window_h && call.stride_w >= call.window_w;
+}
+
+/// Zeroes diff_src where some of it lies in no window.
+template <typename T>
+void clear_gaps(const PoolCall& call, T* diff_src) {
+  const int64_t end_h = (call.out_height - 1) * call.stride_h - call.pad_h + call.window_h;
+  const int64_t end_w = (call.out_width - 1) * call.stride_w - call.pad_w + call.window_w;
+  const bool covered = call.stride_h == call.window_h && call.stride_w == call.window_w && end_h >= call.height &&
+                       end_w >= call.width;
+  const uint64_t elements = static_cast<uint64_t>(call.rows * call.height * call.width * call.channels);
+  if (!covered) __builtin_memset(diff_src, 0, elements * sizeof(T));
+}
+
 template <typename T, bool kWorkspace>
 void max_forward_as(const PoolCall& call, const T* src, T* dst, uint8_t* workspace) {
   const int64_t channels = call.channels;
@@ -106,10 +121,37 @@ void max_forward(const PoolCall& call, const void* src, void* dst, uint8_t* work
 }
 
 template <typename T>
+void max_backward_apart(const PoolCall& call, const T* diff_dst, const uint8_t* workspace, T* diff_src) {
+  const int64_t channels = call.channels;
+  clear_gaps(call, diff_src);
+  for_each_window(call, [&](int64_t row, int64_t p, int64_t q, Span rows, Span columns, int64_t out) {
+    const int64_t top = p * call.stride_h - call.pad_h, left = q * call.stride_w - call.pad_w;
+    T* image = diff_src + row * call.height * call.width * channels;
+    for_each_channel(channels, [&]<int kVectors, bool kTail>(int64_t c, int64_t n) {
+      for (int u = 0; u < kVectors; ++u) {
+        const int64_t at = c + u * kLanes;
+        const vf g = get<kTail>(diff_dst + out * channels + at, n);
+        const vf winner = get<kTail>(workspace + out * channels + at, n);
+        for (int64_t h = rows.begin; h < rows.end; ++h) {
+          for (int64_t w = columns.begin; w < columns.end; ++w) {
+            const vf cell = set(static_cast<float>((h - top) * call.window_w + w - left));
+            set_at<kTail>(image + (h * call.width + w) * channels + at, keep(equal(winner, cell), g), n);
+          }
+        }
+      }
+    });
+  });
+}
+
+template <typename T>
 void max_backward(const PoolCall& call, const void* diff_dst_data, const uint8_t* workspace, void* diff_src_data) {
   const int64_t channels = call.channels;
   const T* diff_dst = static_cast<const T*>(diff_dst_data);
   T* diff_src = static_cast<T*>(diff_src_data);
+  if (windows_are_apart(call)) {
+    max_backward_apart(call, diff_dst, workspace, diff_src);
+    return;
+  }
   for_each_place(call, [&](int64_t row, int64_t h, int64_t w, Span ps, Span qs, int64_t place) {
     for_each_channel(channels, [&]<int kVectors, bool kTail>(int64_t c, int64_t n) {
       vf sum[kVectors];
@@ -154,10 +196,34 @@ void average_forward(const PoolCall& call, const void* src_data, void* dst_data)
 }
 
 template <typename T>
+void average_backward_apart(const PoolCall& call, const T* diff_dst, T* diff_src) {
+  const int64_t channels = call.channels;
+  clear_gaps(call, diff_src);
+  for_each_window(call, [&](int64_t row, int64_t, int64_t, Span rows, Span columns, int64_t out) {
+    T* image = diff_src + row * call.height * call.width * channels;
+    const vf share = set(1.0f / static_cast<float>(rows.count() * columns.count()));
+    for_each_channel(channels, [&]<int kVectors, bool kTail>(int64_t c, int64_t n) {
+      vf g[kVectors];
+      for (int u = 0; u < kVectors; ++u) g[u] = get<kTail>(diff_dst + out * channels + c + u * kLanes, n) * share;
+      for (int64_t h = rows.begin; h < rows.end; ++h) {
+        T* x = image + (h * call.width + columns.begin) * channels + c;
+        for (int64_t w = columns.begin; w < columns.end; ++w, x += channels) {
+          for (int u = 0; u < kVectors; ++u) set_at<kTail>(x + u * kLanes, g[u], n);
+        }
+      }
+    });
+  });
+}
+
+template <typename T>
 void average_backward(const PoolCall& call, const void* diff_dst_data, void* diff_src_data) {
   const int64_t channels = call.channels;
   const T* diff_dst = static_cast<const T*>(diff_dst_data);
   T* diff_src = static_cast<T*>(diff_src_data);
+  if (windows_are_apart(call)) {
+    average_backward_apart(call, diff_dst, diff_src);
+    return;
+  }
   for_each_place(call, [&](int64_t row, int64_t, int64_t, Span ps, Span qs, int64_t place) {
     for_each_channel(channels, [&]<int kVectors, bool kTail>(int64_t c, int64_t n) {
       vf sum[kVectors];

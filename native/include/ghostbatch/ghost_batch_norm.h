@@ -39,7 +39,7 @@ struct GhostBatchNormSpec {
 /// Fused ghost batch norm for one shape. Ghosts are runs of rows: ghost k is rows [offsets[k], offsets[k + 1]), with
 /// offsets[0] == 0 and offsets[ghosts] <= N; rows beyond are neither read nor written. Statistics `mean` and `variance`
 /// (biased) are [ghosts, C] of parameter_type. Immutable; safe from several threads; allocates nothing; same bits for
-/// same input. Statistics are summed shifted by the first row, in f32 blocks of at most 512 places combined in double.
+/// same input. Statistics are summed shifted by a value near the mean, in short f32 sums combined in double.
 class GhostBatchNorm : public Resource {
  public:
   /// Statistics of each ghost, then `normalize`. Cost: reads src twice (once from cache), writes dst once.

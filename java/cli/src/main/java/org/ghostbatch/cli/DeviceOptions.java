@@ -1,0 +1,36 @@
+package org.ghostbatch.cli;
+
+import org.ghostbatch.device.Device;
+import picocli.CommandLine.Option;
+
+/** Where a command computes. */
+final class DeviceOptions {
+  @Option(
+      names = "--backend",
+      paramLabel = "NAME",
+      defaultValue = "cpu",
+      description =
+          "cpu, cuda, cuda:N, auto (CUDA where there is one) or reference (plain loops: slow, exact). Default: cpu.")
+  String backend;
+
+  @Option(
+      names = "--threads",
+      paramLabel = "N",
+      description = "Threads to compute on; results do not depend on them. Default: all cores that this process may use.")
+  Integer threads;
+
+  /** The number of threads in force. */
+  int threads() {
+    int count = threads == null ? Math.min(1024, Runtime.getRuntime().availableProcessors()) : threads;
+    if (count < 1 || count > 1024) {
+      throw new UsageException("--threads needs 1 to 1024, got " + count);
+    }
+    return count;
+  }
+
+  /** Opens the device; a name that no backend has is bad usage. */
+  Device open() {
+    int count = threads();
+    return UsageException.check(() -> Device.of(backend, count));
+  }
+}

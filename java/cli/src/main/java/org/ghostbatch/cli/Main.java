@@ -1,0 +1,105 @@
+package org.ghostbatch.cli;
+
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** The {@code ghostbatch} command. */
+@Command(
+    name = "ghostbatch",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    description = "Trains convolutional networks with large batches, and keeps the accuracy that they usually cost.",
+    synopsisSubcommandLabel = "COMMAND",
+    footer = {"", "'ghostbatch COMMAND --help' describes a command."},
+    subcommands = {
+      TrainCommand.class,
+      EvaluateCommand.class,
+      PredictCommand.class,
+      StudyCommand.class,
+      InfoCommand.class
+    })
+public final class Main implements Callable<Integer> {
+  /** Exit status: done. */
+  static final int DONE = 0;
+
+  /** Exit status: the run failed. */
+  static final int FAILED = 1;
+
+  /** Exit status: bad usage. */
+  static final int BAD_USAGE = 2;
+
+  @Spec private CommandSpec spec;
+
+  @Override
+  public Integer call() {
+    throw new ParameterException(spec.commandLine(), "needs a command: train, evaluate, predict, study or info");
+  }
+
+  public static void main(String[] arguments) {
+    // One line a record, as all other messages; a file or format that the user set stays.
+    if (System.getProperty("java.util.logging.SimpleFormatter.format") == null) {
+      System.setProperty("java.util.logging.SimpleFormatter.format", "ghostbatch: %5$s%n");
+    }
+    System.exit(run(arguments));
+  }
+
+  /** Runs a command line in this JVM and returns its exit status. */
+  static int run(String... arguments) {
+    try {
+      return commandLine().execute(arguments);
+    } catch (Throwable failure) { // Errors, which picocli lets pass: a library that is not there, no memory.
+      report(failure, List.of(arguments).contains("--debug"));
+      return FAILED;
+    } finally {
+      System.out.flush();
+    }
+  }
+
+  static CommandLine commandLine() {
+    CommandLine commandLine = new CommandLine(new Main());
+    commandLine.setUsageHelpAutoWidth(false).setUsageHelpWidth(110).setUsageHelpLongOptionsMaxWidth(34);
+    for (CommandLine command : commandLine.getSubcommands().values()) {
+      command
+          .getCommandSpec()
+          .usageMessage()
+          .sortOptions(false)
+          .abbreviateSynopsis(false)
+          .exitCodeListHeading("%nExit status:%n")
+          .exitCodeList(ExitStatus.of(command.getCommandName()));
+    }
+    commandLine.setParameterExceptionHandler(
+        (exception, ignored) -> {
+          CommandLine command = exception.getCommandLine();
+          usageError(command, exception.getMessage());
+          return BAD_USAGE;
+        });
+    commandLine.setExecutionExceptionHandler(
+        (exception, command, parsed) -> {
+          if (exception instanceof UsageException) {
+            usageError(command, exception.getMessage());
+            return BAD_USAGE;
+          }
+          report(exception, parsed.hasMatchedOption("--debug"));
+          return FAILED;
+        });
+    return commandLine;
+  }
+
+  private static void usageError(CommandLine command, String message) {
+    String name = command.getCommandSpec().qualifiedName();
+    System.err.println(name + ": " + message + " (see '" + name + " --help')");
+  }
+
+  private static void report(Throwable failure, boolean debug) {
+    if (debug) {
+      failure.printStackTrace();
+    }
+    String message = failure.getMessage();
+    System.err.println("ghostbatch: " + (message == null || message.isBlank() ? failure.toString() : message));
+  }
+}

@@ -1,0 +1,257 @@
+package org.ghostbatch.cli;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import java.util.stream.Stream;
+import org.ghostbatch.data.DataPair;
+import org.ghostbatch.data.Dataset;
+import org.ghostbatch.data.Datasets;
+import org.ghostbatch.device.DataType;
+import org.ghostbatch.device.Device;
+import org.ghostbatch.train.EpochRow;
+import org.ghostbatch.train.History;
+import org.ghostbatch.train.RunFolder;
+import org.ghostbatch.train.Trainer;
+import org.ghostbatch.train.TrainingListener;
+import org.ghostbatch.train.TrainingSpec;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** Trains a network into a run folder. */
+@Command(
+    name = "train",
+    description = "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json.",
+    customSynopsis =
+        "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
+            + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n")
+final class TrainCommand implements Callable<Integer> {
+  @Mixin private TrainFlags flags;
+
+  @ArgGroup(validate = false, heading = "%nRun:%n", order = 10)
+  private RunOptions run = new RunOptions();
+
+  @ArgGroup(validate = false, heading = "%nDevice:%n", order = 11)
+  private DeviceOptions device = new DeviceOptions();
+
+  @Mixin private CommonOptions common;
+
+  static final class RunOptions {
+    @Option(
+        names = "--out",
+        paramLabel = "DIR",
+        description = "The run folder, new or empty. Default: runs/MODEL-DATA-bBATCH..., a new one.")
+    Path out;
+
+    @Option(names = "--seed", paramLabel = "N", description = "Of weights, order, augmentation and noise. Default: 1.")
+    Long seed;
+
+    @Option(
+        names = "--init-from",
+        paramLabel = "RUN",
+        description = "First weights: a run folder or model file of the same network.")
+    Path initFrom;
+
+    @Option(
+        names = "--precision",
+        paramLabel = "TYPE",
+        description = "f32, or f64 on the reference backend. Default: f32.")
+    String precision;
+
+    @Option(
+        names = "--micro-batch",
+        paramLabel = "N",
+        description = "Samples of one pass of the kernels on one core. Default: by network and ghost.")
+    Integer microBatch;
+
+    @Option(names = "--profile", description = "Print where time went, by kind of layer and by operation.")
+    boolean profile;
+
+    @Option(names = "--quiet", description = "Print nothing but errors (and the profile, if asked for).")
+    boolean quiet;
+  }
+
+  /** The run that the flags describe. */
+  TrainingSpec spec() {
+    TrainingSpec.Builder spec = flags.spec();
+    return UsageException.check(
+        () -> {
+          if (run.seed != null) {
+            spec.seed(run.seed);
+          }
+          if (run.initFrom != null) {
+            spec.initFrom(run.initFrom.toString());
+          }
+          if (run.precision != null) {
+            spec.precision(DataType.of(run.precision));
+          }
+          if (run.microBatch != null) {
+            if (run.microBatch < 1) {
+              throw new UsageException("--micro-batch needs 1 or more, got " + run.microBatch);
+            }
+            spec.microBatch(run.microBatch);
+          }
+          return spec.backend(device.backend).threads(device.threads == null ? 0 : device.threads()).build();
+        });
+  }
+
+  @Override
+  public Integer call() {
+    TrainingSpec spec = spec();
+    Path out = run.out != null ? requireEmpty(run.out) : newFolder(spec);
+    Terminal terminal = run.quiet ? Terminal.silent() : Terminal.standardError();
+    try (Interrupt interrupt = new Interrupt();
+        Device opened = device.open()) {
+      DataPair data = Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
+      Dataset train = training(spec, data);
+      Dataset test = data.test().withNormalization(data.normalization());
+      RunListener listener = new RunListener(new TrainProgress(terminal, "", true));
+      try (Trainer trainer =
+          UsageException.check(
+              () ->
+                  Trainer.of(spec, train.classes()).profile(run.profile).listener(listener).on(opened))) {
+        UsageException.check(
+            () -> {
+              trainer.prepare(train);
+              return trainer;
+            });
+        describe(terminal, trainer, train, test, out);
+        interrupt.stopWith(trainer::stop);
+        return interrupt.raised() ? Main.DONE : fit(trainer, train, test, out, listener, terminal);
+      }
+    }
+  }
+
+  private Dataset training(TrainingSpec spec, DataPair data) {
+    Dataset all = data.train().withNormalization(data.normalization());
+    if (spec.trainSamples() > all.count()) {
+      throw new UsageException(
+          "--train-samples needs at most the " + all.count() + " samples of " + spec.data() + ", got "
+              + spec.trainSamples());
+    }
+    return spec.trainSamples() == 0 ? all : all.take(spec.trainSamples());
+  }
+
+  private static int fit(
+      Trainer trainer, Dataset train, Dataset test, Path out, RunListener listener, Terminal terminal) {
+    try (RunFolder folder = RunFolder.create(out)) {
+      listener.folder = folder;
+      History history = trainer.fit(train, test);
+      terminal.clear();
+      if (history.stopped()) {
+        terminal.line(
+            String.format(
+                Locale.ROOT,
+                "stopped after update %d: its network is in %s; train from it with --init-from %s, as a new run",
+                history.updates(),
+                RunFolder.model(out),
+                out));
+      } else {
+        terminal.line(
+            String.format(
+                Locale.ROOT,
+                "test accuracy %s, training accuracy %s, %s; run folder %s",
+                Figures.percent(history.test().accuracy()),
+                Figures.percent(history.train().accuracy()),
+                Figures.duration(history.seconds()),
+                out));
+      }
+    }
+    return Main.DONE; // after a signal the JVM ends with its status instead
+  }
+
+  private void describe(Terminal terminal, Trainer trainer, Dataset train, Dataset test, Path out) {
+    TrainingSpec spec = trainer.spec();
+    terminal.line(
+        String.format(
+            Locale.ROOT,
+            "%s on %s: %,d parameters, %,d training and %,d test samples, batch %s, ghost %s; %s, %d threads, "
+                + "micro-batch %d, %s; %s",
+            spec.model(),
+            spec.data(),
+            trainer.network().parameterCount(),
+            train.count(),
+            test.count(),
+            spec.batch(),
+            spec.ghost() == 0 ? "none" : spec.ghost(),
+            trainer.device().name(),
+            trainer.threads(),
+            trainer.engine().microBatch(),
+            Figures.bytes(trainer.engine().bytes()),
+            out));
+    if (spec.ghost() > 0 && !trainer.network().hasBatchNorm()) {
+      terminal.line("note: " + spec.model() + " has no batch norm, so --ghost changes nothing");
+    }
+  }
+
+  /** Passes all on to the run folder, once there is one, and to the progress. */
+  private final class RunListener implements TrainingListener {
+    private final TrainProgress progress;
+    private RunFolder folder;
+
+    RunListener(TrainProgress progress) {
+      this.progress = progress;
+    }
+
+    @Override
+    public void onStart(Trainer trainer) {
+      folder.onStart(trainer);
+      progress.onStart(trainer);
+    }
+
+    @Override
+    public void onUpdate(Trainer trainer) {
+      progress.onUpdate(trainer);
+    }
+
+    @Override
+    public void onEpochEnd(Trainer trainer, EpochRow row) {
+      folder.onEpochEnd(trainer, row);
+      progress.onEpochEnd(trainer, row);
+    }
+
+    @Override
+    public void onEnd(Trainer trainer, History history) {
+      folder.onEnd(trainer, history);
+      if (run.profile) {
+        System.out.print(trainer.profile().table());
+      }
+    }
+  }
+
+  /** The folder, which must be new, or hold nothing but the lock of an earlier run. */
+  static Path requireEmpty(Path folder) {
+    if (Files.exists(folder)) {
+      try (Stream<Path> files = Files.list(folder)) {
+        if (files.anyMatch(file -> !file.getFileName().toString().equals(".lock"))) {
+          throw new UsageException("--out needs a new or an empty folder, got " + folder);
+        }
+      } catch (IOException e) {
+        throw new UncheckedIOException("cannot read " + folder + ": " + e.getMessage(), e);
+      }
+    }
+    return folder;
+  }
+
+  private static Path newFolder(TrainingSpec spec) {
+    String name =
+        spec.model() + "-" + spec.data() + "-b" + spec.batch().first()
+            + (spec.batch().phases().size() > 1 ? "to" + spec.batch().largest() : "")
+            + (spec.ghost() > 0 ? "-g" + spec.ghost() : "") + "-s" + spec.seed();
+    return unused(Path.of("runs"), name);
+  }
+
+  /** The folder of that name, or with the first number behind it that is not taken. */
+  static Path unused(Path parent, String name) {
+    Path folder = parent.resolve(name);
+    for (int i = 2; Files.exists(folder); i++) {
+      folder = parent.resolve(name + "-" + i);
+    }
+    return folder;
+  }
+}

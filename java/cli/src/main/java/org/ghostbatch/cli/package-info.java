@@ -1,0 +1,2 @@
+/** The {@code ghostbatch} command: flags, progress and tables. Nothing else knows a terminal. */
+package org.ghostbatch.cli;

@@ -1,0 +1,263 @@
+package org.ghostbatch.cli;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.awt.image.BufferedImage;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import javax.imageio.ImageIO;
+import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.nn.Models;
+import org.ghostbatch.train.TrainingSpec;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** What the commands leave and print: contracts that scripts are written against. */
+class RunTest {
+  private static final String FLAGS =
+      "--model lenet --data strokes --train-samples 300 --batch 100 --ghost 32 --epochs 2 --lr 0.05 --threads 1";
+
+  @TempDir static Path folder;
+  private static Path run;
+  private static Cli trained;
+
+  @BeforeAll
+  static void train() {
+    run = folder.resolve("run");
+    trained = Cli.line("train " + FLAGS + " --profile --out " + run);
+    assertEquals(0, trained.status(), trained::err);
+  }
+
+  private static JsonObject json(Path file) throws IOException {
+    return Json.parseObject(Files.readString(file));
+  }
+
+  @Test
+  void summaryHasTheFieldsOfTheContractInTheirOrder() throws Exception {
+    JsonObject summary = json(run.resolve("summary.json"));
+    assertEquals(
+        List.of(
+            "model", "data", "backend", "device", "precision", "batch", "ghost", "micro_batch", "seed", "threads",
+            "epochs", "updates", "parameters", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+            "best_test_accuracy", "weight_distance", "images_per_second", "peak_rss_bytes", "seconds"),
+        List.copyOf(summary.names()));
+    assertEquals("lenet", summary.getString("model"));
+    assertEquals("strokes", summary.getString("data"));
+    assertEquals("cpu", summary.getString("backend"));
+    assertEquals(100, summary.getInt("batch"));
+    assertEquals(32, summary.getInt("ghost"));
+    assertEquals(1, summary.getInt("seed"));
+    assertEquals(1, summary.getInt("threads"));
+    assertEquals(2, summary.getInt("epochs"));
+    assertEquals(6, summary.getInt("updates"));
+    for (String accuracy : List.of("train_accuracy", "test_accuracy", "best_test_accuracy")) {
+      double value = summary.getDouble(accuracy);
+      assertTrue(value > 0 && value <= 1, accuracy + " " + value);
+    }
+    assertTrue(summary.getDouble("weight_distance") > 0);
+    assertTrue(summary.getDouble("images_per_second") > 0);
+    assertTrue(summary.getLong("peak_rss_bytes") > 1 << 20);
+  }
+
+  @Test
+  void metricsHaveARowAnEpoch() throws Exception {
+    List<String> lines = Files.readAllLines(run.resolve("metrics.csv"));
+    assertEquals(
+        "epoch,updates,samples,batch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,weight_distance,"
+            + "gradient_norm,images_per_second,seconds",
+        lines.get(0));
+    assertEquals(3, lines.size());
+    assertTrue(lines.get(1).startsWith("1,3,300,100,0.05,"), lines.get(1));
+    assertTrue(lines.get(2).startsWith("2,6,600,100,0.05,"), lines.get(2));
+    assertEquals(13, lines.get(2).split(",").length);
+    assertEquals(
+        json(run.resolve("summary.json")).getDouble("test_accuracy"), Double.parseDouble(lines.get(2).split(",")[8]));
+  }
+
+  @Test
+  void configIsTheSpecAndWhatItResolvedTo() throws Exception {
+    JsonObject config = json(run.resolve("config.json"));
+    TrainingSpec spec = TrainingSpec.fromJson(config);
+    assertEquals(300, spec.trainSamples());
+    assertEquals("100", spec.batch().toString());
+    JsonObject resolved = config.getObject("resolved");
+    assertTrue(resolved.getInt("micro_batch") > 0);
+    assertEquals(64, resolved.getString("data_fingerprint").length());
+    assertTrue(resolved.getObject("versions").has("ghostbatch"));
+    assertFalse(resolved.getObject("kernels").names().isEmpty());
+  }
+
+  @Test
+  void resultsGoToStandardOutputAndAllElseToStandardError() {
+    assertTrue(trained.out().startsWith("kind "), trained.out());
+    assertTrue(trained.out().contains("convolution") && trained.out().contains("batch norm"), trained.out());
+    assertTrue(trained.err().contains("epoch 2/2"), trained.err());
+    assertFalse(trained.err().contains("\r"), "a bar where there is no terminal");
+  }
+
+  @Test
+  void sameSeedGivesSameBitsOnAnyNumberOfThreads() throws Exception {
+    Path other = folder.resolve("threads");
+    assertEquals(0, Cli.line("train " + FLAGS.replace("--threads 1", "--threads 3") + " --quiet --out " + other).status());
+    assertArrayEquals(
+        Files.readAllBytes(run.resolve("model.safetensors")), Files.readAllBytes(other.resolve("model.safetensors")));
+    Path seeded = folder.resolve("seeded");
+    assertEquals(0, Cli.line("train " + FLAGS + " --seed 2 --quiet --out " + seeded).status());
+    assertNotEquals(
+        -1, Files.mismatch(run.resolve("model.safetensors"), seeded.resolve("model.safetensors")));
+  }
+
+  @Test
+  void quietIsQuiet() {
+    Cli cli = Cli.line("train " + FLAGS + " --quiet --out " + folder.resolve("quiet"));
+    assertEquals("", cli.out() + cli.err());
+  }
+
+  @Test
+  void aNetworkWithoutBatchNormSaysThatGhostsChangeNothing() throws Exception {
+    String flags = "train --model softmax --data strokes --train-samples 200 --batch 100 --epochs 1 --lr 0.01 ";
+    Cli with = Cli.line(flags + "--ghost 20 --out " + folder.resolve("softmax-ghost"));
+    assertTrue(with.err().contains("--ghost changes nothing"), with.err());
+    Cli without = Cli.line(flags + "--out " + folder.resolve("softmax"));
+    assertFalse(without.err().contains("changes nothing"), without.err());
+    assertArrayEquals(
+        Files.readAllBytes(folder.resolve("softmax/model.safetensors")),
+        Files.readAllBytes(folder.resolve("softmax-ghost/model.safetensors")));
+  }
+
+  @Test
+  void evaluateAgreesWithTheSummary() throws Exception {
+    JsonObject summary = json(run.resolve("summary.json"));
+    Cli cli = Cli.line("evaluate --json --run " + run);
+    assertEquals(0, cli.status(), cli::err);
+    JsonObject result = oneObject(cli);
+    assertEquals(10_000, result.getInt("samples"));
+    assertEquals(summary.getDouble("test_accuracy"), result.getDouble("test_accuracy"), 1e-3); // batch norm is folded
+    assertEquals(summary.getDouble("test_loss"), result.getDouble("test_loss"), 1e-3);
+    Cli file = Cli.line("evaluate --data strokes --json --checkpoint " + run.resolve("model.safetensors"));
+    assertEquals(result.getDouble("test_loss"), oneObject(file).getDouble("test_loss"));
+    Cli text = Cli.line("evaluate --run " + run);
+    assertTrue(text.out().startsWith("strokes: loss "), text.out());
+    assertEquals(Main.BAD_USAGE, Cli.line("evaluate --checkpoint " + run.resolve("model.safetensors")).status());
+  }
+
+  @Test
+  void predictReadsImagesOfAnySize() throws Exception {
+    Path grey = image("grey.png", BufferedImage.TYPE_BYTE_GRAY, 28);
+    Path colour = image("colour.png", BufferedImage.TYPE_INT_RGB, 100);
+    Cli cli = Cli.line("predict --json --run " + run + " " + grey + " " + colour);
+    assertEquals(0, cli.status(), cli::err);
+    List<?> predictions = oneObject(cli).getList("predictions");
+    assertEquals(2, predictions.size());
+    JsonObject first = (JsonObject) predictions.get(0);
+    assertEquals(grey.toString(), first.getString("image"));
+    assertEquals(10, first.getList("probabilities").size());
+    assertEquals(Integer.toString(first.getInt("label")), first.getString("class"));
+    Cli text = Cli.line("predict --run " + run + " " + grey);
+    assertTrue(text.out().startsWith(grey + ": " + first.getString("class") + " ("), text.out());
+    Path noImage = Files.writeString(folder.resolve("text.png"), "no image");
+    Cli refused = Cli.line("predict --run " + run + " " + noImage);
+    assertEquals(Main.FAILED, refused.status());
+    assertTrue(refused.err().contains("text.png"), refused.err());
+  }
+
+  private static Path image(String name, int type, int size) throws IOException {
+    BufferedImage image = new BufferedImage(size, size, type);
+    for (int i = 0; i < size; i++) {
+      image.setRGB(size / 2, i, 0xFFFFFF);
+    }
+    Path file = folder.resolve(name);
+    ImageIO.write(image, "png", file.toFile());
+    return file;
+  }
+
+  @Test
+  void infoIsOneObject() {
+    Cli cli = Cli.line("info --json --threads 2");
+    assertEquals(0, cli.status(), cli::err);
+    JsonObject info = oneObject(cli);
+    assertEquals(2, info.getInt("threads"));
+    assertFalse(info.getObject("backend").getObject("kernels").names().isEmpty());
+    assertEquals(1, info.getList("openmp_runtimes").size(), "one OpenMP runtime: " + cli.out());
+    assertTrue(info.getObject("cuda").has("reason") || info.getObject("cuda").getBoolean("available"));
+    assertTrue(info.getObject("memory").getLong("total_bytes") > 0);
+    assertTrue(Cli.line("info").out().contains("openmp runtimes"));
+  }
+
+  private static JsonObject oneObject(Cli cli) {
+    assertEquals(1, cli.out().lines().count(), cli.out());
+    return Json.parseObject(cli.out());
+  }
+
+  @ParameterizedTest
+  @CsvSource({"evaluate --run nowhere", "predict --run nowhere a.png", "train --model f1 --data mnist --batch 8 --epochs 1"})
+  void whatFailsIsOneLineAndStatus1(String line) {
+    String more = line.startsWith("train") ? " --data-dir " + folder.resolve("no-data") : "";
+    Cli cli = Cli.line(line + more);
+    assertEquals(Main.FAILED, cli.status(), cli::err);
+    assertEquals(1, cli.err().lines().count(), cli::err);
+    assertTrue(cli.err().startsWith("ghostbatch: "), cli::err);
+    Cli debug = Cli.line(line + more + " --debug");
+    assertEquals(Main.FAILED, debug.status());
+    assertTrue(debug.err().contains("\tat org.ghostbatch."), debug::err);
+  }
+
+  @Test
+  void helpListsAllModels() {
+    String help = Cli.line("train --help").out().replaceAll("\\s+", " ");
+    Models.names().forEach(name -> assertTrue(help.contains(name), name));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"INT,130", "TERM,143"})
+  void aSignalStopsAfterTheUpdateAndSaves(String signal, int status) throws Exception {
+    Path out = folder.resolve("stopped-" + signal);
+    List<String> arguments =
+        List.of(
+            ("train --model lenet --data strokes --train-samples 600 --batch 100 --epochs 10000 --out " + out).split(" "));
+    try (Fork fork = Fork.ghostbatch(folder, arguments)) {
+      long begin = System.nanoTime();
+      while (!Files.exists(out.resolve("metrics.csv")) || Files.readAllLines(out.resolve("metrics.csv")).size() < 3) {
+        assertTrue(fork.running(), () -> "it ended by itself: " + uncheckedErr(fork));
+        assertTrue(System.nanoTime() - begin < TimeUnit.SECONDS.toNanos(120), () -> uncheckedErr(fork));
+        Thread.sleep(50);
+      }
+      new ProcessBuilder("kill", "-" + signal, Long.toString(fork.pid())).inheritIO().start().waitFor();
+      assertEquals(status, fork.await(60), fork.err());
+      assertTrue(fork.err().contains("stopped after update"), fork.err());
+      assertTrue(fork.err().contains("--init-from"), fork.err());
+    }
+    JsonObject summary = json(out.resolve("summary.json"));
+    int rows = Files.readAllLines(out.resolve("metrics.csv")).size() - 1;
+    assertEquals(rows, summary.getInt("epochs"));
+    int updates = summary.getInt("updates");
+    assertTrue(updates >= 6 * rows && updates <= 6 * rows + 5, updates + " updates in " + rows + " epochs");
+    // The model is that of the last completed update: a run of so many updates gives the same bits.
+    Path again = folder.resolve("again-" + signal);
+    String line = "train --model lenet --data strokes --train-samples 600 --batch 100 --quiet";
+    assertEquals(0, Cli.line(line + " --updates " + updates + " --out " + again).status());
+    assertEquals(-1, Files.mismatch(out.resolve("model.safetensors"), again.resolve("model.safetensors")));
+    assertEquals(0, Cli.line("evaluate --run " + out).status());
+    String next = "train --model lenet --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
+    assertEquals(0, Cli.line(next + out + " --out " + folder.resolve("next-" + signal)).status());
+  }
+
+  private static String uncheckedErr(Fork fork) {
+    try {
+      return fork.err();
+    } catch (IOException e) {
+      return e.toString();
+    }
+  }
+}

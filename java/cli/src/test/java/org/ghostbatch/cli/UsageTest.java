@@ -1,0 +1,196 @@
+package org.ghostbatch.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.ghostbatch.optim.LearningRate;
+import org.ghostbatch.train.TrainingSpec;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine;
+
+/** What is refused before anything runs, and what the flags mean. */
+class UsageTest {
+  private static final String TRAIN = "train --model lenet --data strokes --batch 64 --epochs 1 ";
+
+  @TempDir Path folder;
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "",
+        "trian",
+        "train",
+        "train --model lenet --data strokes --batch 64",
+        "train --model lenet --data strokes --epochs 1",
+        "train --data strokes --batch 64 --epochs 1",
+        "train --model lenet --batch 64 --epochs 1",
+        "train --model lenet9 --data strokes --batch 64 --epochs 1",
+        "train --model lenet --data strokse --batch 64 --epochs 1",
+        TRAIN + "--batch 0",
+        TRAIN + "--batch -1",
+        TRAIN + "--batch many",
+        TRAIN + "--updates 5",
+        TRAIN + "--batch-schedule 0:64,2:128",
+        TRAIN + "--ghost 0",
+        TRAIN + "--ghost some",
+        TRAIN + "--lr -1",
+        TRAIN + "--lr NaN",
+        TRAIN + "--lr 0.1 --schedule 0:0.1,1:0.01",
+        TRAIN + "--schedule 1:0.1",
+        TRAIN + "--schedule cosine",
+        TRAIN + "--cosine --poly 2",
+        TRAIN + "--lr-rule cubic",
+        TRAIN + "--base-batch 0",
+        TRAIN + "--optimizer lars",
+        TRAIN + "--optimizer adam --momentum 0.9",
+        TRAIN + "--optimizer adamw --nesterov",
+        TRAIN + "--beta1 0.5",
+        TRAIN + "--momentum 1",
+        TRAIN + "--clip 0",
+        TRAIN + "--augment mirror",
+        TRAIN + "--label-smoothing 1",
+        TRAIN + "--running-stats median",
+        TRAIN + "--train-samples 0",
+        TRAIN + "--train-samples 7000",
+        TRAIN + "--batch 7000",
+        TRAIN + "--precision bf16",
+        TRAIN + "--precision f64",
+        TRAIN + "--backend gpu",
+        TRAIN + "--threads 0",
+        TRAIN + "--threads 5000",
+        TRAIN + "--micro-batch 0",
+        TRAIN + "--ghost 1 --model f1", // one value a channel
+        "train --model lenet --data strokes --batch 64 --updates 5 --regime-adaptation",
+        // Flags of the contract that this version does not serve.
+        TRAIN + "--resume runs/a",
+        TRAIN + "--recipe keskar",
+        TRAIN + "--config a.json",
+        TRAIN + "--ema 0.9",
+        TRAIN + "--swa 3",
+        TRAIN + "--trust 0.001",
+        TRAIN + "--checkpoint-every 2",
+        TRAIN + "--validation 0.1",
+        TRAIN + "--early-stop 3",
+        TRAIN + "--keep-best 2",
+        TRAIN + "--json",
+        "evaluate",
+        "evaluate --run a --checkpoint b",
+        "predict --checkpoint a.safetensors",
+        "study nothing-of-that-name",
+        "study --seeds 0",
+        "study --epoch-scale 0",
+        "study --train-samples 0",
+        "sharpness --run a",
+        "info --colour"
+      })
+  void badUsageIsStatus2(String line) {
+    // Later values win for repeated flags only where picocli lets them; so the repeated ones are replaced.
+    Cli cli = Cli.line(overrideRepeated(line));
+    assertEquals(Main.BAD_USAGE, cli.status(), () -> line + "\n" + cli.err());
+    assertEquals("", cli.out());
+    assertEquals(1, cli.err().lines().count(), cli::err);
+    assertFalse(Files.exists(Path.of("runs")), "a run folder appeared");
+  }
+
+  /** Drops the first of two equal flags, with its value. */
+  private static String overrideRepeated(String line) {
+    for (String flag : List.of("--batch", "--model")) {
+      int first = line.indexOf(flag + " ");
+      if (first >= 0 && line.indexOf(flag + " ", first + 1) > 0) {
+        line = line.substring(0, first) + line.substring(first).replaceFirst(flag + " \\S+ ", "");
+      }
+    }
+    return line;
+  }
+
+  @Test
+  void helpAndVersionAreNoErrors() {
+    assertEquals(0, Cli.line("--help").status());
+    assertTrue(Cli.line("--version").out().startsWith("ghostbatch "));
+    for (String command : List.of("train", "evaluate", "predict", "study", "info")) {
+      Cli help = Cli.line(command + " --help");
+      assertEquals(0, help.status(), command);
+      assertTrue(help.out().contains("Usage: ghostbatch " + command), help.out());
+      assertTrue(help.out().contains("bad usage"), help.out());
+      assertEquals("", help.err());
+    }
+    assertTrue(Cli.line("train --help").out().contains("130, 143"));
+  }
+
+  @Test
+  void aRunFolderThatIsNotEmptyIsRefused() throws Exception {
+    Path out = Files.createDirectory(folder.resolve("run"));
+    Files.writeString(out.resolve("notes.txt"), "mine");
+    Cli cli = Cli.line(TRAIN + "--out " + out);
+    assertEquals(Main.BAD_USAGE, cli.status(), cli::err);
+    assertTrue(cli.err().contains(out.toString()), cli::err);
+    try (var files = Files.list(out)) {
+      assertEquals(1, files.count());
+    }
+  }
+
+  @Test
+  void flagsBecomeASpec() {
+    TrainingSpec spec =
+        spec(
+            "--model resnet44 --data cifar10 --data-dir d --batch 2048 --ghost 128 --schedule 0:0.1,81:0.01"
+                + " --warmup-epochs 5 --lr-rule sqrt --epochs 100 --regime-adaptation --clip 5 --nesterov"
+                + " --weight-decay 5e-4 --gradient-noise 0.5 --augment pad-crop-flip --label-smoothing 0.1"
+                + " --running-stats averaged --train-samples 10000");
+    assertEquals("resnet44", spec.model());
+    assertEquals("d", spec.dataDir());
+    assertEquals("2048", spec.batch().toString());
+    assertEquals(128, spec.ghost());
+    assertEquals("0:0.1,81:0.01", spec.learningRate().schedule().toString());
+    assertEquals("sqrt:128", spec.learningRate().rule().toString());
+    assertEquals(5, spec.learningRate().warmupEpochs());
+    assertEquals(1600, spec.trainedEpochs());
+    assertEquals(5, spec.clipGradientNorm());
+    assertEquals("sgd(momentum=0.9,weight-decay=5.0E-4,nesterov=true)", spec.optimizer().toString());
+    assertEquals(0.5, spec.gradientNoise());
+    assertEquals("pad-crop-flip", spec.augmentation().toString());
+    assertEquals(0.1, spec.labelSmoothing());
+    assertEquals("averaged", spec.runningStatistics().toString());
+    assertEquals(10000, spec.trainSamples());
+  }
+
+  @Test
+  void defaultsAreThoseOfTheContract() {
+    TrainingSpec spec = spec("--model f1 --data mnist --batch 256 --updates 10");
+    assertEquals("sgd(momentum=0.9,weight-decay=1.0E-4,nesterov=false)", spec.optimizer().toString());
+    assertEquals(LearningRate.constant(0.1), spec.learningRate());
+    assertEquals(0, spec.ghost());
+    assertEquals(0, spec.epochs());
+    assertEquals(10, spec.updates());
+    assertEquals("sequential", spec.runningStatistics().toString());
+    assertEquals("none", spec.augmentation().toString());
+    assertEquals(0, spec.clipGradientNorm());
+    assertEquals(1, spec.seed());
+    assertEquals("cpu", spec.backend());
+    assertEquals("f32", spec.precision().toString());
+  }
+
+  @Test
+  void aBatchScheduleGivesTheRuleItsFirstBatch() {
+    TrainingSpec spec =
+        spec("--model f1 --data mnist --batch-schedule 0:64,2:512 --lr-rule linear --epochs 3 --cosine --lr 0.2");
+    assertEquals("linear:64", spec.learningRate().rule().toString());
+    assertEquals("cosine(rate=0.2)", spec.learningRate().schedule().toString());
+    assertEquals("0:64,2:512", spec.batch().toString());
+    assertEquals(
+        "sgd(momentum=0.9,weight-decay=1.0E-4,nesterov=false)", spec.optimizer().toString());
+  }
+
+  private static TrainingSpec spec(String flags) {
+    TrainCommand command = new TrainCommand();
+    new CommandLine(command).parseArgs(flags.split(" "));
+    return command.spec();
+  }
+}

@@ -1,0 +1,59 @@
+package org.ghostbatch.binding;
+
+import org.bytedeco.javacpp.annotation.Platform;
+import org.bytedeco.javacpp.annotation.Properties;
+import org.bytedeco.javacpp.tools.Info;
+import org.bytedeco.javacpp.tools.InfoMap;
+import org.bytedeco.javacpp.tools.InfoMapper;
+
+/**
+ * Tells JavaCPP how to bind {@code native/include/ghostbatch}: which headers, in which order, and what has no place in
+ * Java. The other classes of this package are generated from it at every build.
+ */
+@Properties(
+    target = "org.ghostbatch.binding",
+    global = "org.ghostbatch.binding.GhostBatch",
+    value =
+        @Platform(
+            include = {
+              "ghostbatch/types.h",
+              "ghostbatch/affine.h",
+              "ghostbatch/gemm.h",
+              "ghostbatch/ghost_batch_norm.h",
+              "ghostbatch/pooling.h",
+              "ghostbatch/elementwise.h",
+              "ghostbatch/samples.h",
+              "ghostbatch/lanes.h",
+              "ghostbatch/vector.h",
+              "ghostbatch/device.h",
+              "ghostbatch/network.h",
+              "ghostbatch/engine.h"
+            },
+            compiler = "cpp17",
+            link = "ghostbatch",
+            preload = {"gomp@.1", "dnnl@.3"},
+            preloadresource = "/org/bytedeco/dnnl/"))
+public class GhostBatchPreset implements InfoMapper {
+  @Override
+  public void map(InfoMap infoMap) {
+    for (String type :
+        new String[] {"DataType", "NormMode", "RunningStatistics", "PoolKind", "Augmentation"}) {
+      infoMap.put(new Info("ghostbatch::" + type).enumerate());
+    }
+    infoMap.put(new Info("const char").pointerTypes("String"));
+    // Java has its own exceptions and threads, and holds memory as Tensor and Samples only.
+    infoMap
+        .put(new Info("ghostbatch::Error", "ghostbatch::LaneWork", "ghostbatch::Lanes::run").skip())
+        .put(new Info("ghostbatch::View::as").skip())
+        .put(new Info("ghostbatch::Device::allocate", "ghostbatch::Device::release").skip())
+        .put(new Info("ghostbatch::Samples::row", "ghostbatch::Samples::label").skip());
+    // Building blocks that the engine calls on raw addresses.
+    for (String kernel :
+        new String[] {
+          "fill", "scale", "axpy", "dot", "sum", "squared_distance", "max_abs", "interpolate",
+          "project_box", "sgd", "adam"
+        }) {
+      infoMap.put(new Info("ghostbatch::VectorKernels::" + kernel + "_block").skip());
+    }
+  }
+}

@@ -1,0 +1,147 @@
+package org.ghostbatch.data;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
+
+/**
+ * CIFAR-10 and CIFAR-100 in their binary versions: 32x32x3 bytes; records of one label byte (two in
+ * CIFAR-100: coarse, then fine, which is the one used) and the red, green and blue planes.
+ *
+ * <p>A folder holds {@code data_batch_1.bin} to {@code data_batch_5.bin} and {@code
+ * test_batch.bin}, or {@code train.bin} and {@code test.bin}, each as it is or with {@code .gz}.
+ *
+ * @see <a href="https://www.cs.toronto.edu/~kriz/cifar.html">the file format</a>
+ */
+public final class Cifar {
+  static final List<String> FILES_10 =
+      List.of(
+          "data_batch_1.bin",
+          "data_batch_2.bin",
+          "data_batch_3.bin",
+          "data_batch_4.bin",
+          "data_batch_5.bin",
+          "test_batch.bin");
+  static final List<String> FILES_100 = List.of("train.bin", "test.bin");
+
+  private static final String KIND = "cifar";
+  private static final SampleShape SHAPE = new SampleShape(32, 32, 3);
+  private static final int PLANE = 32 * 32;
+  private static final Normalization NORMALIZATION_10 =
+      Normalization.ofBytes(List.of(0.4914, 0.4822, 0.4465), List.of(0.2470, 0.2435, 0.2616));
+  private static final Normalization NORMALIZATION_100 =
+      Normalization.ofBytes(List.of(0.5071, 0.4865, 0.4409), List.of(0.2673, 0.2564, 0.2762));
+  private static final List<String> NAMES_10 =
+      List.of(
+          "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck");
+
+  private Cifar() {}
+
+  /**
+   * CIFAR-10 of a folder.
+   *
+   * @throws IllegalArgumentException naming file, offset and what was expected
+   * @throws java.io.UncheckedIOException where a file cannot be read
+   */
+  public static DataPair load10(Path folder) {
+    return load("cifar10", folder, FILES_10, 1, NAMES_10, NORMALIZATION_10);
+  }
+
+  /**
+   * CIFAR-100 of a folder, with its fine classes, named as {@code fine_label_names.txt} of the
+   * folder says.
+   */
+  public static DataPair load100(Path folder) {
+    return load("cifar100", folder, FILES_100, 2, names100(folder), NORMALIZATION_100);
+  }
+
+  private static List<String> names100(Path folder) {
+    Path path = folder.resolve("fine_label_names.txt");
+    if (!Files.isRegularFile(path)) {
+      return IntStream.range(0, 100).mapToObj(Integer::toString).toList();
+    }
+    List<String> names =
+        DataFiles.read(
+            KIND,
+            path,
+            in -> Files.readAllLines(path).stream().filter(line -> !line.isBlank()).toList());
+    if (names.size() != 100) {
+      throw new IllegalArgumentException(
+          "[cifar] needs 100 names, got " + names.size() + " (" + path + ")");
+    }
+    return names;
+  }
+
+  private static DataPair load(
+      String name,
+      Path folder,
+      List<String> files,
+      int labelBytes,
+      List<String> names,
+      Normalization normalization) {
+    Path[] paths =
+        files.stream().map(file -> DataFiles.require(KIND, folder, file)).toArray(Path[]::new);
+    int last = paths.length - 1;
+    Dataset train = read(labelBytes, names.size(), Arrays.copyOf(paths, last));
+    Dataset test = read(labelBytes, names.size(), paths[last]);
+    return new DataPair(
+        name,
+        train.withClassNames(names).withNormalization(normalization),
+        test.withClassNames(names).withNormalization(normalization),
+        normalization);
+  }
+
+  /** The records of files, one after another; the last of the label bytes is the label. */
+  static Dataset read(int labelBytes, int classes, Path... paths) {
+    int size = labelBytes + 3 * PLANE;
+    byte[][] files = new byte[paths.length][];
+    int count = 0;
+    for (int i = 0; i < paths.length; i++) {
+      files[i] = DataFiles.read(KIND, paths[i], in -> readRecords(in, size));
+      count = Math.addExact(count, files[i].length / size);
+    }
+    byte[] values = new byte[Math.multiplyExact(count, 3 * PLANE)];
+    int[] labels = new int[count];
+    int sample = 0;
+    for (int f = 0; f < files.length; f++) {
+      for (int at = 0; at < files[f].length; at += size, sample++) {
+        labels[sample] = files[f][at + labelBytes - 1] & 0xFF;
+        if (labels[sample] >= classes) {
+          throw new IllegalArgumentException(
+              "[cifar] needs labels in [0, "
+                  + classes
+                  + "), got "
+                  + labels[sample]
+                  + " ("
+                  + paths[f]
+                  + ", offset "
+                  + (at + labelBytes - 1)
+                  + ")");
+        }
+        interleave(files[f], at + labelBytes, values, sample * 3 * PLANE);
+      }
+      files[f] = null;
+    }
+    return Dataset.of(values, SHAPE, labels);
+  }
+
+  private static byte[] readRecords(DataFiles.Input in, int size) throws IOException {
+    byte[] records = in.readAll("records of " + size + " bytes");
+    if (records.length == 0 || records.length % size != 0) {
+      throw in.invalid("whole records of " + size + " bytes", records.length + " bytes");
+    }
+    return records;
+  }
+
+  /** Planes [C, H, W] to [H, W, C]. */
+  private static void interleave(byte[] source, int from, byte[] target, int to) {
+    for (int c = 0; c < 3; c++) {
+      for (int i = 0; i < PLANE; i++) {
+        target[to + 3 * i + c] = source[from + c * PLANE + i];
+      }
+    }
+  }
+}

@@ -1,0 +1,181 @@
+package org.ghostbatch.data;
+
+import java.io.BufferedInputStream;
+import java.io.EOFException;
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.zip.GZIPInputStream;
+import java.util.zip.ZipException;
+
+/** Finds and opens the files of data sets. */
+final class DataFiles {
+  // DEFLATE never packs better; a header that claims more is not true.
+  private static final long MAX_GZIP_RATIO = 1032;
+
+  // Far beyond every file of this kind, far below what an array can hold.
+  private static final int MAX_ARRAY = 1 << 30;
+
+  private DataFiles() {}
+
+  /** What is done with an open file; offsets count unpacked bytes. */
+  interface Reader<T> {
+    T read(Input in) throws IOException;
+  }
+
+  /** A file being read, unpacked where its name ends in .gz. */
+  static final class Input {
+    private final String kind;
+    private final Path path;
+    private final InputStream stream;
+    private final long packedSize;
+    private final boolean packed;
+    private long offset;
+
+    private Input(String kind, Path path, InputStream stream, long packedSize, boolean packed) {
+      this.kind = kind;
+      this.path = path;
+      this.stream = stream;
+      this.packedSize = packedSize;
+      this.packed = packed;
+    }
+
+    /** Unpacked bytes read so far. */
+    long offset() {
+      return offset;
+    }
+
+    /** A big-endian integer. */
+    int readInt(String what) throws IOException {
+      byte[] bytes = new byte[4];
+      read(bytes, 0, 4, what);
+      return bytes[0] << 24 | (bytes[1] & 0xFF) << 16 | (bytes[2] & 0xFF) << 8 | bytes[3] & 0xFF;
+    }
+
+    void read(byte[] target, int from, int length, String what) throws IOException {
+      int read;
+      try {
+        read = stream.readNBytes(target, from, length);
+      } catch (EOFException e) {
+        throw invalid("a complete gzip file", "a cut one");
+      }
+      offset += read;
+      if (read < length) {
+        throw invalid(length + " bytes of " + what, "only " + read);
+      }
+    }
+
+    /** All bytes to the end, at most as many as an array holds. */
+    byte[] readAll(String what) throws IOException {
+      byte[] bytes;
+      try {
+        bytes = stream.readNBytes(MAX_ARRAY);
+      } catch (EOFException e) {
+        throw invalid("a complete gzip file", "a cut one");
+      }
+      offset += bytes.length;
+      if (bytes.length == MAX_ARRAY) {
+        throw invalid("fewer than " + MAX_ARRAY + " bytes of " + what, "more");
+      }
+      return bytes;
+    }
+
+    /**
+     * To be asked before memory is allocated: whether the file can hold {@code size} unpacked
+     * bytes.
+     */
+    void requireSize(long size, String what) {
+      if (packed ? size / MAX_GZIP_RATIO > packedSize : size != packedSize) {
+        throw invalid(
+            "a file of "
+                + (packed ? "at least " + size / MAX_GZIP_RATIO : size)
+                + " bytes for "
+                + what,
+            Long.toString(packedSize));
+      }
+    }
+
+    void requireEnd() throws IOException {
+      int next;
+      try {
+        next = stream.read();
+      } catch (EOFException e) {
+        throw invalid("a complete gzip file", "a cut one");
+      }
+      if (next >= 0) {
+        throw invalid("the end", "more bytes");
+      }
+    }
+
+    IllegalArgumentException invalid(String needed, String got) {
+      return invalid(needed, got, offset);
+    }
+
+    IllegalArgumentException invalid(String needed, String got, long at) {
+      return new IllegalArgumentException(
+          "[" + kind + "] needs " + needed + ", got " + got + " (" + path + ", offset " + at + ")");
+    }
+  }
+
+  /**
+   * @throws IllegalArgumentException where the content is wrong, naming file, offset and what was
+   *     expected
+   */
+  static <T> T read(String kind, Path path, Reader<T> reader) {
+    try (InputStream raw = Files.newInputStream(path)) {
+      boolean packed = path.getFileName().toString().endsWith(".gz");
+      InputStream buffered = new BufferedInputStream(raw, 1 << 16);
+      InputStream stream;
+      try {
+        stream =
+            packed
+                ? new BufferedInputStream(new GZIPInputStream(buffered, 1 << 16), 1 << 16)
+                : buffered;
+      } catch (EOFException | ZipException e) {
+        throw new IllegalArgumentException(
+            "[" + kind + "] needs a gzip file, got another (" + path + ", offset 0)", e);
+      }
+      var input = new Input(kind, path, stream, Files.size(path), packed);
+      try {
+        return reader.read(input);
+      } catch (ZipException e) {
+        throw new IllegalArgumentException(
+            input.invalid("a valid gzip file", "\"" + e.getMessage() + "\"").getMessage(), e);
+      }
+    } catch (NoSuchFileException | FileNotFoundException e) {
+      throw new UncheckedIOException("[" + kind + "] needs the file " + path + ", got none", e);
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[" + kind + "] cannot read " + path + ": " + e.getMessage(), e);
+    }
+  }
+
+  /**
+   * The file of that name in the folder, or the one with .gz at the end; null where there is
+   * neither.
+   */
+  static Path find(Path folder, String name) {
+    for (String candidate : List.of(name, name + ".gz")) {
+      Path path = folder.resolve(candidate);
+      if (Files.isRegularFile(path)) {
+        return path;
+      }
+    }
+    return null;
+  }
+
+  /** As {@link #find}, of a file that must be there. */
+  static Path require(String kind, Path folder, String name) {
+    Path path = find(folder, name);
+    if (path == null) {
+      throw new IllegalArgumentException(
+          "[" + kind + "] needs the file " + name + " or " + name + ".gz, got none in " + folder);
+    }
+    return path;
+  }
+}

@@ -1,0 +1,79 @@
+package org.ghostbatch.device;
+
+/** What may change from step to step of an engine. Made once, changed from step to step; not thread-safe. */
+public final class StepSpec {
+  NormMode mode = NormMode.TRAIN;
+  RunningStatistics runningStatistics = RunningStatistics.SEQUENTIAL;
+  double momentum = 0.1;
+  int ghost;
+  boolean backward = true;
+  boolean dropout = true;
+  boolean augment = true;
+  double labelSmoothing;
+  long seed = 1;
+  long step;
+  long epoch;
+
+  public StepSpec mode(NormMode mode) {
+    this.mode = Check.present("step", "a mode", mode);
+    return this;
+  }
+
+  public StepSpec runningStatistics(RunningStatistics policy) {
+    this.runningStatistics = Check.present("step", "a policy", policy);
+    return this;
+  }
+
+  /** Weight of new statistics in the running ones, in [0, 1]. */
+  public StepSpec momentum(double momentum) {
+    this.momentum = momentum;
+    return this;
+  }
+
+  /** V of this step; 0: the whole batch is one ghost. */
+  public StepSpec ghost(int ghost) {
+    this.ghost = ghost;
+    return this;
+  }
+
+  /** False: loss only. */
+  public StepSpec backward(boolean backward) {
+    this.backward = backward;
+    return this;
+  }
+
+  /** False: dropout is the identity. */
+  public StepSpec dropout(boolean dropout) {
+    this.dropout = dropout;
+    return this;
+  }
+
+  /** False: the loader does not augment. */
+  public StepSpec augment(boolean augment) {
+    this.augment = augment;
+    return this;
+  }
+
+  public StepSpec labelSmoothing(double labelSmoothing) {
+    this.labelSmoothing = labelSmoothing;
+    return this;
+  }
+
+  /** Of dropout and augmentation. */
+  public StepSpec seed(long seed) {
+    this.seed = seed;
+    return this;
+  }
+
+  /** Number of the update, for dropout. */
+  public StepSpec step(long step) {
+    this.step = step;
+    return this;
+  }
+
+  /** Number of the epoch, for augmentation. */
+  public StepSpec epoch(long epoch) {
+    this.epoch = epoch;
+    return this;
+  }
+}

@@ -1,0 +1,246 @@
+package org.ghostbatch.study;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.ghostbatch.data.DataPair;
+import org.ghostbatch.data.Datasets;
+import org.ghostbatch.device.Device;
+import org.ghostbatch.io.AtomicFiles;
+import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.RunFolder;
+import org.ghostbatch.train.Trainer;
+import org.ghostbatch.train.TrainingListener;
+import org.ghostbatch.train.TrainingSpec;
+
+/**
+ * Runs a study: seed by seed, and of each seed arm after arm, each alone on all threads of the device. All arms of a seed
+ * start from the same weights, which is checked.
+ *
+ * <p>Its folder holds a run folder for each run, {@code study.json} (the study, results and table), {@code runs.csv} (a row
+ * a run) and {@code table.csv} (a row an arm), written after each run. A study that is started again on the same folder
+ * goes on with what is missing.
+ */
+public final class StudyRunner {
+  private static final String STUDY = "study.json";
+  private static final String START = "start.txt";
+
+  private final Study study;
+  private final Device device;
+  private final Path folder;
+  private final Listener listener;
+  private final Map<String, DataPair> data = new HashMap<>();
+  private final Map<Long, String> starts = new HashMap<>();
+  private final List<StudyResult> results = new ArrayList<>();
+  private volatile boolean stopped;
+  private volatile Trainer trainer;
+
+  /** Is told how a study goes, in the thread that runs it. */
+  public interface Listener {
+    /** Before a run; what it returns listens to its training. */
+    default TrainingListener onRun(Study.Arm arm, long seed, int number, int of) {
+      return new TrainingListener() {};
+    }
+
+    /** After a run; {@code kept} where an earlier call had done it. */
+    default void onResult(StudyResult result, int number, int of, boolean kept) {}
+  }
+
+  /**
+   * @param device stays the caller's
+   * @param folder new, empty, or that of the same study begun before
+   * @throws IllegalArgumentException where it is none of these, or an arm's settings are not a valid spec
+   */
+  public StudyRunner(Study study, Device device, Path folder, Listener listener) {
+    this.study = study.with(new JsonObject().put("backend", device.name()));
+    this.device = device;
+    this.folder = folder;
+    this.listener = listener;
+    this.study.arms().forEach(arm -> spec(arm, study.seeds().get(0)));
+    checkFolder();
+  }
+
+  private void checkFolder() {
+    if (Files.isRegularFile(folder.resolve(STUDY))) {
+      JsonObject before = Json.parseObject(read(folder.resolve(STUDY))).getObject("study");
+      if (!Json.write(before).equals(Json.write(study.toJson()))) {
+        throw new IllegalArgumentException("[study] needs a new folder, or one of the same study, got " + folder);
+      }
+    } else if (Files.exists(folder)) {
+      try (Stream<Path> files = Files.list(folder)) {
+        if (files.findAny().isPresent()) {
+          throw new IllegalArgumentException("[study] needs a new or an empty folder, got " + folder);
+        }
+      } catch (IOException e) {
+        throw new UncheckedIOException("[study] cannot read " + folder + ": " + e.getMessage(), e);
+      }
+    }
+  }
+
+  private static TrainingSpec spec(Study.Arm arm, long seed) {
+    try {
+      return TrainingSpec.builder().set(arm.settings()).seed(seed).build();
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(e.getMessage() + ", in arm \"" + arm.name() + "\"", e);
+    }
+  }
+
+  /** Ends the run in progress after its update, and the study. From any thread. */
+  public void stop() {
+    stopped = true;
+    Trainer running = trainer;
+    if (running != null) {
+      running.stop();
+    }
+  }
+
+  /** Whether {@link #stop} ended it before its end. */
+  public boolean stopped() {
+    return stopped;
+  }
+
+  /** Runs what is missing, and returns the table of what is there. */
+  public StudyTable run() {
+    try {
+      Files.createDirectories(folder);
+    } catch (IOException e) {
+      throw new UncheckedIOException("[study] cannot make " + folder + ": " + e.getMessage(), e);
+    }
+    write();
+    int of = study.seeds().size() * study.arms().size();
+    int number = 0;
+    for (long seed : study.seeds()) {
+      for (Study.Arm arm : study.arms()) {
+        number++;
+        StudyResult kept = finished(arm, seed);
+        StudyResult result = kept != null ? kept : train(arm, seed, listener.onRun(arm, seed, number, of));
+        if (result == null) {
+          return StudyTable.of(study, results);
+        }
+        String start = starts.computeIfAbsent(seed, key -> result.start());
+        if (!start.equals(result.start())) {
+          throw new IllegalStateException(
+              "[study] needs all arms of seed " + seed + " to start from the same weights, but "
+                  + arm.name() + " does not");
+        }
+        results.add(result);
+        write();
+        listener.onResult(result, number, of, kept != null);
+      }
+    }
+    return StudyTable.of(study, results);
+  }
+
+  private Path runFolder(Study.Arm arm, long seed) {
+    return folder.resolve(arm.name().replace(' ', '_') + "-seed" + seed);
+  }
+
+  /** The result of a run that an earlier call finished, else null. */
+  private StudyResult finished(Study.Arm arm, long seed) {
+    Path run = runFolder(arm, seed);
+    if (!Files.isRegularFile(RunFolder.summaryFile(run)) || !Files.isRegularFile(run.resolve(START))) {
+      return null;
+    }
+    JsonObject summary = Json.parseObject(read(RunFolder.summaryFile(run)));
+    TrainingSpec spec = spec(arm, seed);
+    boolean whole =
+        spec.updates() > 0
+            ? summary.getLong("updates") == spec.updates()
+            : summary.getInt("epochs") == spec.trainedEpochs();
+    return whole ? StudyResult.of(arm.name(), read(run.resolve(START)), summary) : null;
+  }
+
+  /** Null where it was stopped. */
+  private StudyResult train(Study.Arm arm, long seed, TrainingListener progress) {
+    TrainingSpec spec = spec(arm, seed);
+    DataPair pair = data.computeIfAbsent(spec.data() + " " + spec.dataDir(), key -> load(spec));
+    Path run = runFolder(arm, seed);
+    clear(run);
+    try (RunFolder saved = RunFolder.create(run);
+        Trainer made =
+            Trainer.of(spec, pair.train().classes())
+                .listener(saved)
+                .listener(new StartRecorder(run.resolve(START)))
+                .listener(progress)
+                .on(device)) {
+      trainer = made;
+      if (!stopped) {
+        made.fit(pair);
+      }
+    } finally {
+      trainer = null;
+    }
+    return stopped ? null : finished(arm, seed);
+  }
+
+  private static DataPair load(TrainingSpec spec) {
+    return Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
+  }
+
+  /** Writes the fingerprint of the first weights. */
+  private record StartRecorder(Path file) implements TrainingListener {
+    @Override
+    public void onStart(Trainer trainer) {
+      float[] weights = trainer.engine().parameters().toFloats();
+      ByteBuffer bytes = ByteBuffer.allocate(Math.multiplyExact(4, weights.length));
+      bytes.asFloatBuffer().put(weights);
+      try {
+        byte[] digest = MessageDigest.getInstance("SHA-256").digest(bytes.array());
+        AtomicFiles.write(file, HexFormat.of().formatHex(digest).getBytes(StandardCharsets.UTF_8));
+      } catch (NoSuchAlgorithmException e) {
+        throw new IllegalStateException("[study] needs SHA-256, got a JVM without it", e);
+      }
+    }
+  }
+
+  /** Removes the files of a run that was not finished. */
+  private static void clear(Path run) {
+    if (Files.isDirectory(run)) {
+      try (Stream<Path> files = Files.list(run)) {
+        for (Path file : files.toList()) {
+          Files.delete(file);
+        }
+      } catch (IOException e) {
+        throw new UncheckedIOException("[study] cannot clear " + run + ": " + e.getMessage(), e);
+      }
+    }
+  }
+
+  private void write() {
+    StudyTable table = StudyTable.of(study, results);
+    StringBuilder runs = new StringBuilder(StudyResult.CSV_HEADER).append('\n');
+    results.forEach(result -> runs.append(result.csv()).append('\n'));
+    JsonObject json =
+        new JsonObject()
+            .put("study", study.toJson())
+            .put("results", results.stream().map(StudyResult::json).toList())
+            .put("table", table.json());
+    write("runs.csv", runs.toString());
+    write("table.csv", table.csv());
+    write(STUDY, Json.writeIndented(json));
+  }
+
+  private void write(String name, String text) {
+    AtomicFiles.write(folder.resolve(name), text.getBytes(StandardCharsets.UTF_8));
+  }
+
+  private static String read(Path file) {
+    try {
+      return Files.readString(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException("[study] cannot read " + file + ": " + e.getMessage(), e);
+    }
+  }
+}

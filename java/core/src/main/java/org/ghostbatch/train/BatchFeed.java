@@ -1,0 +1,30 @@
+package org.ghostbatch.train;
+
+import org.ghostbatch.device.Samples;
+
+/** Brings the batches of an epoch, one after another, in its shuffled order. */
+interface BatchFeed extends AutoCloseable {
+  /** Starts an epoch with batches of this size. */
+  void start(long epoch, int batch);
+
+  /** Moves to the next batch. */
+  void next();
+
+  /** Where the batch's samples are. */
+  Samples samples();
+
+  /** Their rows there; the first {@link #count} count. */
+  int[] rows();
+
+  /** Number of samples of the batch. */
+  int count();
+
+  /** Number in the data set of the batch's i-th sample. */
+  int sample(int i);
+
+  /** What keys the augmentation of the batch, beside the seed and the rows. */
+  long augmentationEpoch();
+
+  @Override
+  void close();
+}

@@ -1,0 +1,821 @@
+package org.ghostbatch.train;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.ghostbatch.data.DataPair;
+import org.ghostbatch.data.Dataset;
+import org.ghostbatch.data.Normalization;
+import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.DataType;
+import org.ghostbatch.device.Device;
+import org.ghostbatch.device.Engine;
+import org.ghostbatch.device.EngineSpec;
+import org.ghostbatch.device.Lanes;
+import org.ghostbatch.device.LoadSpec;
+import org.ghostbatch.device.LossResult;
+import org.ghostbatch.device.NativeObject;
+import org.ghostbatch.device.NetworkPlan;
+import org.ghostbatch.device.NormMode;
+import org.ghostbatch.device.RunningStatistics;
+import org.ghostbatch.device.Samples;
+import org.ghostbatch.device.StepSpec;
+import org.ghostbatch.device.Tensor;
+import org.ghostbatch.device.VectorKernels;
+import org.ghostbatch.nn.Linear;
+import org.ghostbatch.nn.MicroBatch;
+import org.ghostbatch.nn.ModelFile;
+import org.ghostbatch.nn.Models;
+import org.ghostbatch.nn.Network;
+import org.ghostbatch.nn.Sequential;
+import org.ghostbatch.optim.BatchRule;
+import org.ghostbatch.optim.BatchSchedule;
+import org.ghostbatch.optim.LearningRate;
+import org.ghostbatch.optim.Optimizer;
+import org.ghostbatch.optim.RegimeAdaptation;
+import org.ghostbatch.optim.Schedule;
+import org.ghostbatch.random.Philox;
+import org.ghostbatch.random.Purpose;
+
+/**
+ * Trains one network, once. {@link #fit} does a whole run; or an app drives it step by step: {@link #prepare}, then any
+ * number of {@link #step}s and {@link #evaluate}s.
+ *
+ * <p>Used by one thread; only {@link #stop} may be called from any. Same seed, data and settings give the same bits on
+ * any number of threads.
+ */
+public final class Trainer implements AutoCloseable {
+  /** Samples that an evaluation copies to native memory at a time: a constant, as results must not follow the machine. */
+  private static final int EVALUATION_CHUNK = 4096;
+
+  private final Sequential layers;
+  private final TrainingSpec spec;
+  private final Device device;
+  private final int threads;
+  private final List<TrainingListener> listeners;
+  private final float[] sampleWeights;
+  private final boolean profiling;
+  private final StepSpec trainStep = new StepSpec();
+  private final StepSpec evaluationStep = new StepSpec();
+  private final LossResult result = new LossResult();
+  private final LossResult evaluationResult = new LossResult();
+
+  // Made by prepare.
+  private Network network;
+  private Normalization normalization;
+  private List<String> classNames;
+  private TrainingPlan plan;
+  private Lanes lanes;
+  private NetworkPlan networkPlan;
+  private Engine engine;
+  private VectorKernels vectors;
+  private Updater updater;
+  private Tensor start;
+  private Dataset prepared;
+  private float[] factors;
+  private double[] noise = new double[0];
+
+  // Of the run so far.
+  private long updates;
+  private long trained;
+  private double lastLoss = Double.NaN;
+  private double lastAccuracy = Double.NaN;
+  private double lastGradientNorm = Double.NaN;
+  private double lastRate = Double.NaN;
+  private boolean fitted;
+  private boolean closed;
+  private volatile boolean stopped;
+
+  private Trainer(Builder builder, Device device, TrainingSpec spec) {
+    this.layers = builder.layers;
+    this.spec = spec;
+    this.device = device;
+    this.threads = spec.threads() == 0 ? device.threads() : spec.threads();
+    this.listeners = List.copyOf(builder.listeners);
+    this.sampleWeights = builder.sampleWeights;
+    this.profiling = builder.profiling;
+  }
+
+  /** A builder for these layers, with the defaults of {@link TrainingSpec#builder}. */
+  public static Builder of(Sequential layers) {
+    return new Builder(Check.present("trainer", "layers", layers), TrainingSpec.builder().model(nameOf(layers)));
+  }
+
+  /** A builder for the model that a spec names, with so many classes. */
+  public static Builder of(TrainingSpec spec, int classes) {
+    Check.present("trainer", "a spec", spec);
+    return new Builder(Models.byName(spec.model(), classes), spec.toBuilder());
+  }
+
+  /** The name of these layers, where they are one of {@link Models}. */
+  private static String nameOf(Sequential layers) {
+    int last = layers.layers().size() - 1;
+    if (last >= 0 && layers.layers().get(last) instanceof Linear output) {
+      for (String name : Models.names()) {
+        if (Models.byName(name, output.out()).equals(layers)) {
+          return name;
+        }
+      }
+    }
+    return "custom";
+  }
+
+  /** Collects settings; {@link #on} makes the trainer. */
+  public static final class Builder {
+    private final Sequential layers;
+    private final TrainingSpec.Builder spec;
+    private final List<TrainingListener> listeners = new ArrayList<>();
+    private float[] sampleWeights;
+    private boolean profiling;
+
+    private Builder(Sequential layers, TrainingSpec.Builder spec) {
+      this.layers = layers;
+      this.spec = spec;
+    }
+
+    /** B: samples of an update. */
+    public Builder batchSize(int batch) {
+      spec.batch(BatchSchedule.constant(batch));
+      return this;
+    }
+
+    /** Samples of an update, by epoch. */
+    public Builder batchSize(BatchSchedule schedule) {
+      spec.batch(schedule);
+      return this;
+    }
+
+    /** V: samples over which batch norm takes its statistics; 0: the whole batch, plain batch norm. */
+    public Builder ghostBatchSize(int ghost) {
+      spec.ghost(ghost);
+      return this;
+    }
+
+    public Builder runningStatistics(RunningStatistics policy) {
+      spec.runningStatistics(policy);
+      return this;
+    }
+
+    public Builder optimizer(Optimizer optimizer) {
+      spec.optimizer(optimizer);
+      return this;
+    }
+
+    /** A constant rate. */
+    public Builder learningRate(double rate) {
+      spec.schedule(new Schedule.Constant(rate));
+      return this;
+    }
+
+    /** A constant rate, multiplied as the rule says. */
+    public Builder learningRate(double rate, BatchRule rule) {
+      spec.schedule(new Schedule.Constant(rate)).batchRule(rule);
+      return this;
+    }
+
+    /** A schedule, multiplied as the rule says. */
+    public Builder learningRate(Schedule schedule, BatchRule rule) {
+      spec.schedule(schedule).batchRule(rule);
+      return this;
+    }
+
+    public Builder learningRate(LearningRate learningRate) {
+      spec.learningRate(learningRate);
+      return this;
+    }
+
+    public Builder warmupEpochs(double epochs) {
+      spec.warmupEpochs(epochs);
+      return this;
+    }
+
+    /** Epochs and boundaries are multiplied by batch / base. */
+    public Builder regimeAdaptation(int base) {
+      spec.regimeAdaptation(new RegimeAdaptation(base));
+      return this;
+    }
+
+    public Builder clipGradientNorm(double norm) {
+      spec.clipGradientNorm(norm);
+      return this;
+    }
+
+    /** Each sample's gradient is multiplied by a draw from N(1, sigma^2) (Hoffer et al. 2017, arXiv 1705.08741). */
+    public Builder gradientNoise(double sigma) {
+      spec.gradientNoise(sigma);
+      return this;
+    }
+
+    public Builder augmentation(Augmentation augmentation) {
+      spec.augmentation(augmentation);
+      return this;
+    }
+
+    public Builder labelSmoothing(double smoothing) {
+      spec.labelSmoothing(smoothing);
+      return this;
+    }
+
+    /** Length in passes over the training set. */
+    public Builder epochs(int epochs) {
+      spec.epochs(epochs);
+      return this;
+    }
+
+    /** Length in updates. */
+    public Builder updates(long updates) {
+      spec.updates(updates);
+      return this;
+    }
+
+    /** Of weights, order, augmentation, dropout and noise. */
+    public Builder seed(long seed) {
+      spec.seed(seed);
+      return this;
+    }
+
+    /** First weights from a run folder or model file. */
+    public Builder initFrom(Path run) {
+      spec.initFrom(run.toString());
+      return this;
+    }
+
+    public Builder precision(DataType precision) {
+      spec.precision(precision);
+      return this;
+    }
+
+    /** Number of native threads; two trainers share a machine by their sums. Results do not depend on it. */
+    public Builder threads(int threads) {
+      spec.threads(threads);
+      return this;
+    }
+
+    /** S: rows of one pass of the kernels; 0: by rule. Changes bits, not meaning. */
+    public Builder microBatch(int rows) {
+      spec.microBatch(rows);
+      return this;
+    }
+
+    /** A factor for the loss and gradient of each training sample, by its number; not copied. */
+    public Builder sampleWeights(float[] weights) {
+      sampleWeights = weights;
+      return this;
+    }
+
+    public Builder listener(TrainingListener listener) {
+      listeners.add(Check.present("trainer", "a listener", listener));
+      return this;
+    }
+
+    /** Whether to measure where time goes, for {@link Trainer#profile}. */
+    public Builder profile(boolean on) {
+      profiling = on;
+      return this;
+    }
+
+    /**
+     * The trainer, on a device that stays the caller's.
+     *
+     * @throws IllegalArgumentException where settings are missing or do not fit together
+     */
+    public Trainer on(Device device) {
+      Check.present("trainer", "a device", device);
+      TrainingSpec built = spec.backend(device.name()).build();
+      if (!device.supports(built.precision())) {
+        throw Check.bad("trainer", "a precision that " + device.name() + " supports", built.precision());
+      }
+      return new Trainer(this, device, built);
+    }
+  }
+
+  public TrainingSpec spec() {
+    return spec;
+  }
+
+  public Device device() {
+    return device;
+  }
+
+  /** Lanes that the trainer runs on. */
+  public int threads() {
+    return threads;
+  }
+
+  /**
+   * Compiles the network for this data, and sets the first weights.
+   *
+   * @throws IllegalArgumentException where the data does not fit the network or the batch
+   * @throws org.ghostbatch.device.NativeException naming bytes needed and free, and the largest ghost batch that fits,
+   *     where memory is short
+   * @throws IllegalStateException where it was called before
+   */
+  public void prepare(Dataset train) {
+    Check.present("trainer", "training data", train);
+    open();
+    if (engine != null) {
+      throw new IllegalStateException("[trainer] needs to be prepared once, got a second call");
+    }
+    network = Network.of(layers, train.shape());
+    if (train.classes() > network.classes()) {
+      throw Check.bad("trainer", "at most " + network.classes() + " classes, as its network", train.classes());
+    }
+    if (sampleWeights != null && sampleWeights.length != train.count()) {
+      throw Check.bad("trainer", "a weight for each of " + train.count() + " samples", sampleWeights.length);
+    }
+    plan = new TrainingPlan(spec, train.count());
+    plan.checkGhosts(network);
+    ModelFile first = spec.initFrom() == null ? null : firstModel(Path.of(spec.initFrom()));
+    normalization = train.normalization();
+    classNames = names(train);
+    prepared = train;
+    try {
+      compile(first);
+    } catch (RuntimeException e) {
+      release();
+      engine = null;
+      throw e;
+    }
+  }
+
+  private ModelFile firstModel(Path path) {
+    ModelFile file = ModelFile.read(Files.isDirectory(path) ? path.resolve(RunFolder.MODEL) : path);
+    if (!file.network().layers().equals(network.layers()) || file.network().parameterCount() != network.parameterCount()) {
+      throw Check.bad("trainer", "first weights of its own network, " + network, file.network() + " in " + path);
+    }
+    return file;
+  }
+
+  /** Names of all outputs: the data's classes, then numbers for outputs that it does not use. */
+  private List<String> names(Dataset train) {
+    List<String> names = new ArrayList<>(train.classNames());
+    while (names.size() < network.classes()) {
+      names.add(Integer.toString(names.size()));
+    }
+    return List.copyOf(names);
+  }
+
+  private void compile(ModelFile first) {
+    int ghost = plan.largestGhost(network);
+    // A ghost that is the whole of every batch is plain batch norm.
+    int asked = spec.ghost() >= spec.batch().largest() ? 0 : spec.ghost();
+    int microBatch = spec.microBatch() == 0 ? MicroBatch.of(network, asked) : spec.microBatch();
+    lanes = device.lanes(threads);
+    networkPlan = network.compile(device);
+    EngineSpec engineSpec =
+        new EngineSpec(spec.precision(), microBatch, ghost, true, false, load(network, normalization, spec));
+    engine = device.engine(lanes, networkPlan, engineSpec);
+    vectors = device.vectors(lanes);
+    DataType type = spec.precision().parameterType();
+    updater = new Updater(device, vectors, spec.optimizer(), type, network.parameterCount());
+    start = device.tensor(type, network.parameterCount());
+    engine.parameters().copyFrom(first == null ? network.initialParameters(spec.seed()) : first.parameters());
+    if (engine.statistics() != null) {
+      engine.statistics().copyFrom(first == null ? network.initialStatistics() : first.statistics());
+    }
+    engine.parametersChanged();
+    vectors.copy(engine.parameters(), start);
+    if (spec.gradientNoise() > 0 || sampleWeights != null) {
+      factors = new float[spec.batch().largest()];
+    }
+    trainStep
+        .mode(NormMode.TRAIN)
+        .runningStatistics(spec.runningStatistics())
+        .ghost(spec.ghost())
+        .augment(spec.augmentation() != Augmentation.NONE)
+        .labelSmoothing(spec.labelSmoothing())
+        .seed(spec.seed());
+    evaluationStep.mode(NormMode.RUNNING).backward(false).dropout(false).augment(false);
+    if (profiling) {
+      engine.profile(true);
+    }
+  }
+
+  /** How samples become inputs: as normalized in training; around byte images lies mid-grey, as in Hoffer's code. */
+  static LoadSpec load(Network network, Normalization normalization, TrainingSpec spec) {
+    boolean bytes = normalization.scale() != 1;
+    boolean affine = spec.augmentation() == Augmentation.AFFINE;
+    LoadSpec load =
+        LoadSpec.of(
+                network.inputShape().height(), network.inputShape().width(), network.inputShape().channels())
+            .withAugmentation(spec.augmentation())
+            .withPad(4, bytes && !affine ? 127 : 0);
+    return normalized(load, normalization).withType(spec.precision());
+  }
+
+  static LoadSpec normalized(LoadSpec load, Normalization normalization) {
+    boolean each = normalization.mean().size() <= Normalization.MAX_CHANNELS;
+    return load.withNormalization(
+        normalization.scale(),
+        each ? normalization.mean() : List.of(),
+        each ? normalization.std() : List.of());
+  }
+
+  /** Trains a whole run on a named data set. */
+  public History fit(DataPair data) {
+    return fit(
+        data.train().withNormalization(data.normalization()), data.test().withNormalization(data.normalization()));
+  }
+
+  /**
+   * Trains a whole run.
+   *
+   * @param train the first {@code trainSamples} of it where the spec says so
+   * @param test evaluated after every epoch, or null
+   * @throws IllegalArgumentException where the data does not fit the network or the batch
+   * @throws IllegalStateException where this trainer has trained before
+   */
+  public History fit(Dataset train, Dataset test) {
+    Check.present("trainer", "training data", train);
+    if (fitted || updates > 0) {
+      throw new IllegalStateException("[trainer] needs a new trainer for another run, got one that has trained");
+    }
+    if (test != null && !test.shape().equals(train.shape())) {
+      throw Check.bad("trainer", "test samples of " + train.shape(), test.shape());
+    }
+    if (spec.trainSamples() > train.count()) {
+      throw Check.bad("trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
+    }
+    Dataset used = spec.trainSamples() == 0 ? train : train.take(spec.trainSamples());
+    if (engine == null) {
+      prepare(used);
+    } else if (prepared != train) {
+      throw new IllegalStateException("[trainer] needs the data that it was prepared for, got another");
+    }
+    fitted = true;
+    try (BatchFeed feed =
+        used.streaming()
+            ? new StreamingFeed(device, used, spec.batch().largest(), spec.seed())
+            : new MemoryFeed(device, used, spec.batch().largest(), spec.seed())) {
+      return run(feed, used, test);
+    }
+  }
+
+  private History run(BatchFeed feed, Dataset train, Dataset test) {
+    listeners.forEach(listener -> listener.onStart(this));
+    List<EpochRow> rows = new ArrayList<>();
+    long begin = System.nanoTime();
+    Clock whole = new Clock();
+    Evaluation tested = null;
+    boolean cut = false;
+    int epoch = 0;
+    while (!stopped && !plan.done(epoch, updates)) {
+      int batch = plan.batch(epoch);
+      int of = plan.updatesOf(epoch);
+      Clock clock = new Clock();
+      double loss = 0;
+      double correct = 0;
+      double norms = 0;
+      long seen = 0;
+      int done = 0;
+      clock.start();
+      feed.start(epoch, batch);
+      while (done < of && !(spec.updates() > 0 && updates >= spec.updates())) {
+        if (stopped) {
+          cut = true;
+          break;
+        }
+        feed.next();
+        trainStep.epoch(feed.augmentationEpoch());
+        update(feed.samples(), feed.rows(), feed.count(), factors(feed), plan.rate(epoch, done));
+        loss += result.loss();
+        correct += result.correct();
+        norms += lastGradientNorm;
+        seen += feed.count();
+        done++;
+        clock.lap(feed.count(), updates > 2);
+        for (int i = 0; i < listeners.size(); i++) {
+          listeners.get(i).onUpdate(this);
+        }
+      }
+      whole.add(clock);
+      if (done == 0) {
+        break;
+      }
+      epoch++;
+      // A run that is stopped within an epoch should end soon: the row has no test figures then.
+      tested = test == null || cut ? null : evaluate(test);
+      EpochRow row =
+          new EpochRow(
+              epoch,
+              updates,
+              trained,
+              batch,
+              lastRate,
+              loss / seen,
+              correct / seen,
+              tested == null ? Double.NaN : tested.loss(),
+              tested == null ? Double.NaN : tested.accuracy(),
+              weightDistance(),
+              norms / done,
+              clock.imagesPerSecond(true),
+              (System.nanoTime() - begin) / 1e9);
+      rows.add(row);
+      for (TrainingListener listener : listeners) {
+        listener.onEpochEnd(this, row);
+      }
+    }
+    History history =
+        new History(
+            rows,
+            cut || !plan.done(epoch, updates),
+            updates,
+            cut ? null : evaluate(train),
+            tested,
+            weightDistance(),
+            whole.imagesPerSecond(false),
+            (System.nanoTime() - begin) / 1e9);
+    for (TrainingListener listener : listeners) {
+      listener.onEnd(this, history);
+    }
+    return history;
+  }
+
+  /** Time of training phases; the first two updates warm caches and compile, and count only where nothing else does. */
+  private static final class Clock {
+    private long last;
+    private long nanos;
+    private long images;
+    private long warmNanos;
+    private long warmImages;
+
+    void start() {
+      last = System.nanoTime();
+    }
+
+    void lap(int count, boolean warm) {
+      long now = System.nanoTime();
+      nanos += now - last;
+      images += count;
+      if (warm) {
+        warmNanos += now - last;
+        warmImages += count;
+      }
+      last = now;
+    }
+
+    void add(Clock other) {
+      nanos += other.nanos;
+      images += other.images;
+      warmNanos += other.warmNanos;
+      warmImages += other.warmImages;
+    }
+
+    double imagesPerSecond(boolean orCold) {
+      if (warmImages > 0) {
+        return warmImages / (warmNanos / 1e9);
+      }
+      return orCold ? images / (nanos / 1e9) : Double.NaN;
+    }
+  }
+
+  /** Factors of the samples' gradients, or null for 1. */
+  private float[] factors(BatchFeed feed) {
+    if (factors == null) {
+      return null;
+    }
+    int count = feed.count();
+    if (spec.gradientNoise() > 0) {
+      if (noise.length != count) {
+        noise = new double[count];
+      }
+      Philox.gaussian(spec.seed(), Purpose.NOISE.stream(0), trained, noise);
+    }
+    for (int i = 0; i < count; i++) {
+      double factor = spec.gradientNoise() > 0 ? 1 + spec.gradientNoise() * noise[i] : 1;
+      factors[i] = (float) (sampleWeights == null ? factor : factor * sampleWeights[feed.sample(i)]);
+    }
+    return factors;
+  }
+
+  /**
+   * One update on samples[rows[0..count)], with the trainer's ghost batch, clipping and optimizer.
+   *
+   * @param samples of this trainer's device, of the prepared data's shape
+   * @param weights factors of each sample's loss and gradient, or null for 1
+   * @param epoch keys the augmentation
+   * @return the mean loss
+   */
+  public double step(Samples samples, int[] rows, int count, float[] weights, double learningRate, long epoch) {
+    ready();
+    trainStep.epoch(epoch);
+    update(samples, rows, count, weights, learningRate);
+    return lastLoss;
+  }
+
+  private void update(Samples samples, int[] rows, int count, float[] weights, double learningRate) {
+    trainStep.step(updates);
+    engine.step(samples, rows, count, weights, trainStep, null, null, result);
+    double norm = vectors.norm(engine.gradients());
+    double clip = spec.clipGradientNorm();
+    updater.update(
+        learningRate, clip > 0 && norm > clip ? clip / norm : 1, engine.parameters(), engine.gradients());
+    engine.parametersChanged();
+    updates++;
+    trained += count;
+    lastLoss = result.loss() / count;
+    lastAccuracy = (double) result.correct() / count;
+    lastGradientNorm = norm;
+    lastRate = learningRate;
+  }
+
+  /** The rate of update {@code update} of epoch {@code epoch}, both from 0, as {@link #fit} uses it. */
+  public double learningRate(int epoch, int update) {
+    ready();
+    return plan.rate(epoch, update);
+  }
+
+  /** The batch size of epoch {@code epoch}, from 0, as {@link #fit} uses it. */
+  public int batchSize(int epoch) {
+    ready();
+    return plan.batch(epoch);
+  }
+
+  /** Updates of epoch {@code epoch}, from 0, as {@link #fit} uses it. */
+  public int updatesOf(int epoch) {
+    ready();
+    return plan.updatesOf(epoch);
+  }
+
+  /** Updates of the whole run. */
+  public long totalUpdates() {
+    ready();
+    return plan.totalUpdates();
+  }
+
+  /** Length of the run in epochs, the last of them perhaps a part. */
+  public double epochs() {
+    ready();
+    return plan.epochs();
+  }
+
+  /** Loss and accuracy on a data set, with running statistics, without dropout, augmentation and label smoothing. */
+  public Evaluation evaluate(Dataset data) {
+    Check.present("trainer", "data", data);
+    ready();
+    int chunk = Math.min(data.count(), EVALUATION_CHUNK);
+    int[] indices = new int[chunk];
+    int[] rows = new int[chunk];
+    for (int i = 0; i < chunk; i++) {
+      rows[i] = i;
+    }
+    double loss = 0;
+    long correct = 0;
+    SampleCopy copy = new SampleCopy(data);
+    try (Samples room = SampleCopy.room(device, data, chunk)) {
+      for (int first = 0; first < data.count(); first += chunk) {
+        int count = Math.min(chunk, data.count() - first);
+        for (int i = 0; i < count; i++) {
+          indices[i] = first + i;
+        }
+        copy.copy(indices, 0, count, room);
+        engine.step(room, rows, count, null, evaluationStep, null, null, evaluationResult);
+        loss += evaluationResult.loss();
+        correct += evaluationResult.correct();
+      }
+    }
+    return new Evaluation(loss / data.count(), (double) correct / data.count(), data.count());
+  }
+
+  /** Ends a run after the update in progress. From any thread. */
+  public void stop() {
+    stopped = true;
+  }
+
+  /** Whether {@link #stop} was called. */
+  public boolean stopRequested() {
+    return stopped;
+  }
+
+  /** Updates done. */
+  public long updates() {
+    return updates;
+  }
+
+  /** Samples trained on, each epoch's anew. */
+  public long samples() {
+    return trained;
+  }
+
+  /** Mean loss of the last update's batch. */
+  public double lastLoss() {
+    return lastLoss;
+  }
+
+  /** Accuracy on the last update's batch, in 0..1. */
+  public double lastAccuracy() {
+    return lastAccuracy;
+  }
+
+  /** Norm of the last update's gradient, before clipping. */
+  public double lastGradientNorm() {
+    return lastGradientNorm;
+  }
+
+  /** Learning rate of the last update. */
+  public double lastLearningRate() {
+    return lastRate;
+  }
+
+  /** Euclidean distance of the parameters to their start. */
+  public double weightDistance() {
+    ready();
+    return vectors.distance(engine.parameters(), start);
+  }
+
+  /** The network; only after {@link #prepare} or {@link #fit}. */
+  public Network network() {
+    ready();
+    return network;
+  }
+
+  /** The engine, with the parameters, gradients and statistics; it belongs to the trainer. */
+  public Engine engine() {
+    ready();
+    return engine;
+  }
+
+  /** Kernels on this trainer's lanes; they belong to the trainer. */
+  public VectorKernels vectors() {
+    ready();
+    return vectors;
+  }
+
+  /** The network as it is now, with all that predictions need. */
+  public ModelFile model() {
+    ready();
+    return new ModelFile(
+        network,
+        normalization,
+        classNames,
+        spec.precision(),
+        engine.parameters().toDoubles(),
+        engine.statistics() == null ? new double[0] : engine.statistics().toDoubles());
+  }
+
+  /** Writes {@link #model} to a file, whole or not at all. */
+  public void save(Path path) {
+    model().write(Check.present("trainer", "a path", path));
+  }
+
+  /** Where time went, for a trainer built with {@link Builder#profile}. */
+  public Profile profile() {
+    ready();
+    if (!profiling) {
+      throw new IllegalStateException("[trainer] needs to be built with profile(true), got one without");
+    }
+    return Profile.of(network, engine.profile());
+  }
+
+  /** The data that the trainer was prepared for. */
+  Dataset data() {
+    return prepared;
+  }
+
+  private void ready() {
+    open();
+    if (engine == null) {
+      throw new IllegalStateException("[trainer] needs prepare or fit first, got a trainer without data");
+    }
+  }
+
+  private void open() {
+    if (closed) {
+      throw new IllegalStateException("[trainer] needs an open trainer, but it is closed");
+    }
+  }
+
+  /**
+   * Frees the network's memory; closing twice is silent. The device stays open.
+   *
+   * @throws IllegalStateException while an update is in progress in another thread
+   */
+  @Override
+  public void close() {
+    if (!closed) {
+      release();
+      closed = true;
+    }
+  }
+
+  private void release() {
+    // What was made from something goes before it.
+    close(engine);
+    close(networkPlan);
+    close(vectors);
+    if (updater != null) {
+      updater.close();
+    }
+    if (start != null) {
+      start.close();
+    }
+    close(lanes);
+  }
+
+  private static void close(NativeObject part) {
+    if (part != null) {
+      part.close();
+    }
+  }
+}

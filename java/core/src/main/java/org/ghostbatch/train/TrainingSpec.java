@@ -1,0 +1,439 @@
+package org.ghostbatch.train;
+
+import java.util.Set;
+import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.DataType;
+import org.ghostbatch.device.RunningStatistics;
+import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.optim.BatchRule;
+import org.ghostbatch.optim.BatchSchedule;
+import org.ghostbatch.optim.LearningRate;
+import org.ghostbatch.optim.Optimizer;
+import org.ghostbatch.optim.RegimeAdaptation;
+import org.ghostbatch.optim.Schedule;
+import org.ghostbatch.optim.Sgd;
+
+/**
+ * A training run: what the builder fills, the flags of {@code train} parse into, and {@code config.json} holds. Two runs
+ * of one spec give the same bits, whatever the number of threads.
+ *
+ * @param model name of one of {@link org.ghostbatch.nn.Models}, or {@code custom}
+ * @param data name of a data set, or {@code custom}
+ * @param dataDir its folder, or null for the default one
+ * @param trainSamples the first so many samples of the training set; 0: all
+ * @param learningRate schedule, rule for the batch size and warm-up, before regime adaptation
+ * @param regimeAdaptation stretches epochs and boundaries; null: not
+ * @param batch samples of an update, by epoch
+ * @param ghost V: samples over which batch norm takes its statistics; 0: the whole batch
+ * @param epochs passes over the training set before regime adaptation; 0 where updates count
+ * @param updates length in updates; 0 where epochs count
+ * @param clipGradientNorm largest Euclidean norm of the gradient; 0: none
+ * @param gradientNoise sigma of the factors N(1, sigma^2) of each sample's gradient; 0: none
+ * @param labelSmoothing in [0, 1)
+ * @param initFrom run folder or model file with the first weights, or null
+ * @param backend name of the device
+ * @param precision of activations: f32, or f64 on the reference backend
+ * @param threads lanes; 0: the device's number. Results do not depend on it
+ * @param microBatch S; 0: by the rule of {@link org.ghostbatch.nn.MicroBatch}
+ * @param seed of weights, order of samples, augmentation, dropout and noise
+ */
+public record TrainingSpec(
+    String model,
+    String data,
+    String dataDir,
+    int trainSamples,
+    Optimizer optimizer,
+    LearningRate learningRate,
+    RegimeAdaptation regimeAdaptation,
+    BatchSchedule batch,
+    int ghost,
+    RunningStatistics runningStatistics,
+    int epochs,
+    long updates,
+    double clipGradientNorm,
+    double gradientNoise,
+    Augmentation augmentation,
+    double labelSmoothing,
+    String initFrom,
+    String backend,
+    DataType precision,
+    int threads,
+    int microBatch,
+    long seed) {
+  private static final String KIND = "training";
+
+  /** Names of the members of {@link #toJson}. */
+  public static final Set<String> MEMBERS =
+      Set.of(
+          "model", "data", "data_dir", "train_samples", "optimizer", "schedule", "lr_rule", "warmup_epochs",
+          "regime_adaptation", "batch", "ghost", "running_stats", "epochs", "updates", "clip", "gradient_noise",
+          "augment", "label_smoothing", "init_from", "backend", "precision", "threads", "micro_batch", "seed");
+
+  /** Member of {@code config.json} that holds what a run resolved; {@link #fromJson} passes over it. */
+  static final String RESOLVED = "resolved";
+
+  public TrainingSpec {
+    Check.present(KIND, "a model", model);
+    Check.present(KIND, "data", data);
+    Check.present(KIND, "an optimizer", optimizer);
+    Check.present(KIND, "a learning rate", learningRate);
+    Check.present(KIND, "a batch size", batch);
+    Check.present(KIND, "a policy for running statistics", runningStatistics);
+    Check.present(KIND, "an augmentation", augmentation);
+    Check.present(KIND, "a backend", backend);
+    atLeast("training samples", trainSamples, 0);
+    atLeast("a ghost batch", ghost, 0);
+    atLeast("epochs", epochs, 0);
+    atLeast("updates", updates, 0);
+    atLeast("a micro-batch", microBatch, 0);
+    if (epochs == 0 == (updates == 0)) {
+      throw Check.bad(KIND, "a length in either epochs or updates", epochs + " epochs and " + updates + " updates");
+    }
+    if (regimeAdaptation != null && updates > 0) {
+      throw Check.bad(KIND, "a length in epochs for regime adaptation", "updates");
+    }
+    notNegative("a gradient norm to clip at", clipGradientNorm);
+    notNegative("gradient noise", gradientNoise);
+    if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
+      throw Check.bad(KIND, "label smoothing in [0, 1)", labelSmoothing);
+    }
+    if (precision != DataType.F32 && precision != DataType.F64) {
+      throw Check.bad(KIND, "precision f32 or f64", precision);
+    }
+    if (precision == DataType.F64 && !backend.equals("reference")) {
+      throw Check.bad(KIND, "backend reference for precision f64", backend);
+    }
+    if (threads < 0 || threads > 1024) {
+      throw Check.bad(KIND, "threads in [1, 1024], or 0 for the device's", threads);
+    }
+    if (microBatch > 1 << 20) {
+      throw Check.bad(KIND, "a micro-batch of at most 1048576", microBatch);
+    }
+  }
+
+  private static void atLeast(String what, long value, long least) {
+    if (value < least) {
+      throw Check.bad(KIND, what + " >= " + least, value);
+    }
+  }
+
+  private static void notNegative(String what, double value) {
+    if (!(value >= 0) || Double.isInfinite(value)) {
+      throw Check.bad(KIND, what + ", finite and >= 0", value);
+    }
+  }
+
+  /**
+   * A builder with the defaults: SGD with momentum 0.9 and weight decay 1e-4, learning rate 0.1, plain batch norm,
+   * sequential running statistics, f32 on cpu, seed 1. Batch size and length have none.
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** A builder with this spec's settings. */
+  public Builder toBuilder() {
+    Builder b = new Builder();
+    b.model = model;
+    b.data = data;
+    b.dataDir = dataDir;
+    b.trainSamples = trainSamples;
+    b.optimizer = optimizer;
+    b.learningRate = learningRate;
+    b.regimeAdaptation = regimeAdaptation;
+    b.batch = batch;
+    b.ghost = ghost;
+    b.runningStatistics = runningStatistics;
+    b.epochs = epochs;
+    b.updates = updates;
+    b.clipGradientNorm = clipGradientNorm;
+    b.gradientNoise = gradientNoise;
+    b.augmentation = augmentation;
+    b.labelSmoothing = labelSmoothing;
+    b.initFrom = initFrom;
+    b.backend = backend;
+    b.precision = precision;
+    b.threads = threads;
+    b.microBatch = microBatch;
+    b.seed = seed;
+    return b;
+  }
+
+  /** Epochs after regime adaptation; 0 where updates count. */
+  public int trainedEpochs() {
+    return regimeAdaptation == null ? epochs : regimeAdaptation.epochs(epochs, batch.first());
+  }
+
+  /** Learning rate with all boundaries after regime adaptation. */
+  public LearningRate trainedLearningRate() {
+    return regimeAdaptation == null ? learningRate : learningRate.stretch(regimeAdaptation.factor(batch.first()));
+  }
+
+  /** Batch size by epoch, boundaries after regime adaptation. */
+  public BatchSchedule trainedBatch() {
+    return regimeAdaptation == null ? batch : batch.stretch(regimeAdaptation.factor(batch.first()));
+  }
+
+  /**
+   * The spec as {@code config.json} has it: members named as the flags, {@code schedule}, {@code lr_rule} and {@code
+   * optimizer} as texts, null for what is not set.
+   */
+  public JsonObject toJson() {
+    return new JsonObject()
+        .put("model", model)
+        .put("data", data)
+        .put("data_dir", dataDir)
+        .put("train_samples", trainSamples == 0 ? null : trainSamples)
+        .put("batch", batch.phases().size() == 1 ? batch.first() : batch.toString())
+        .put("ghost", ghost == 0 ? null : ghost)
+        .put("running_stats", runningStatistics.toString())
+        .put("epochs", epochs == 0 ? null : epochs)
+        .put("updates", updates == 0 ? null : updates)
+        .put("optimizer", optimizer.toString())
+        .put("schedule", learningRate.schedule().toString())
+        .put("lr_rule", learningRate.rule().toString())
+        .put("warmup_epochs", learningRate.warmupEpochs())
+        .put("regime_adaptation", regimeAdaptation == null ? null : regimeAdaptation.base())
+        .put("clip", clipGradientNorm == 0 ? null : clipGradientNorm)
+        .put("gradient_noise", gradientNoise)
+        .put("augment", augmentation.toString())
+        .put("label_smoothing", labelSmoothing)
+        .put("init_from", initFrom)
+        .put("backend", backend)
+        .put("precision", precision.toString())
+        .put("threads", threads == 0 ? null : threads)
+        .put("micro_batch", microBatch == 0 ? null : microBatch)
+        .put("seed", seed);
+  }
+
+  /**
+   * What {@link #toJson} wrote; members that are missing have their defaults.
+   *
+   * @throws IllegalArgumentException naming a member that is unknown, or a value that is out of range
+   */
+  public static TrainingSpec fromJson(JsonObject json) {
+    return builder().set(json).build();
+  }
+
+  /** Collects the settings of a spec; {@link #build} checks them. */
+  public static final class Builder {
+    private String model = "custom";
+    private String data = "custom";
+    private String dataDir;
+    private int trainSamples;
+    private Optimizer optimizer = Sgd.withMomentum(0.9).weightDecay(1e-4);
+    private LearningRate learningRate = LearningRate.constant(0.1);
+    private RegimeAdaptation regimeAdaptation;
+    private BatchSchedule batch;
+    private int ghost;
+    private RunningStatistics runningStatistics = RunningStatistics.SEQUENTIAL;
+    private int epochs;
+    private long updates;
+    private double clipGradientNorm;
+    private double gradientNoise;
+    private Augmentation augmentation = Augmentation.NONE;
+    private double labelSmoothing;
+    private String initFrom;
+    private String backend = "cpu";
+    private DataType precision = DataType.F32;
+    private int threads;
+    private int microBatch;
+    private long seed = 1;
+
+    private Builder() {}
+
+    public Builder model(String model) {
+      this.model = model;
+      return this;
+    }
+
+    public Builder data(String data) {
+      this.data = data;
+      return this;
+    }
+
+    public Builder dataDir(String dataDir) {
+      this.dataDir = dataDir;
+      return this;
+    }
+
+    public Builder trainSamples(int trainSamples) {
+      this.trainSamples = trainSamples;
+      return this;
+    }
+
+    public Builder optimizer(Optimizer optimizer) {
+      this.optimizer = optimizer;
+      return this;
+    }
+
+    public Builder learningRate(LearningRate learningRate) {
+      this.learningRate = learningRate;
+      return this;
+    }
+
+    /** Schedule alone; rule and warm-up stay. */
+    public Builder schedule(Schedule schedule) {
+      return learningRate(new LearningRate(schedule, learningRate.rule(), learningRate.warmupEpochs()));
+    }
+
+    /** Rule for the batch size alone. */
+    public Builder batchRule(BatchRule rule) {
+      return learningRate(new LearningRate(learningRate.schedule(), rule, learningRate.warmupEpochs()));
+    }
+
+    public Builder warmupEpochs(double epochs) {
+      return learningRate(new LearningRate(learningRate.schedule(), learningRate.rule(), epochs));
+    }
+
+    public Builder regimeAdaptation(RegimeAdaptation regimeAdaptation) {
+      this.regimeAdaptation = regimeAdaptation;
+      return this;
+    }
+
+    public Builder batch(BatchSchedule batch) {
+      this.batch = batch;
+      return this;
+    }
+
+    /** V, or 0 for the whole batch. */
+    public Builder ghost(int ghost) {
+      this.ghost = ghost;
+      return this;
+    }
+
+    public Builder runningStatistics(RunningStatistics policy) {
+      this.runningStatistics = policy;
+      return this;
+    }
+
+    /** Length in epochs; takes the place of updates. */
+    public Builder epochs(int epochs) {
+      this.epochs = epochs;
+      this.updates = 0;
+      return this;
+    }
+
+    /** Length in updates; takes the place of epochs. */
+    public Builder updates(long updates) {
+      this.updates = updates;
+      this.epochs = 0;
+      return this;
+    }
+
+    public Builder clipGradientNorm(double norm) {
+      this.clipGradientNorm = norm;
+      return this;
+    }
+
+    public Builder gradientNoise(double sigma) {
+      this.gradientNoise = sigma;
+      return this;
+    }
+
+    public Builder augmentation(Augmentation augmentation) {
+      this.augmentation = augmentation;
+      return this;
+    }
+
+    public Builder labelSmoothing(double labelSmoothing) {
+      this.labelSmoothing = labelSmoothing;
+      return this;
+    }
+
+    public Builder initFrom(String run) {
+      this.initFrom = run;
+      return this;
+    }
+
+    public Builder backend(String backend) {
+      this.backend = backend;
+      return this;
+    }
+
+    public Builder precision(DataType precision) {
+      this.precision = precision;
+      return this;
+    }
+
+    public Builder threads(int threads) {
+      this.threads = threads;
+      return this;
+    }
+
+    public Builder microBatch(int microBatch) {
+      this.microBatch = microBatch;
+      return this;
+    }
+
+    public Builder seed(long seed) {
+      this.seed = seed;
+      return this;
+    }
+
+    /** Takes the members that {@code json} has; the others stay. */
+    public Builder set(JsonObject json) {
+      JsonObject known = new JsonObject();
+      json.names().stream().filter(name -> !name.equals(RESOLVED)).forEach(name -> known.put(name, json.get(name)));
+      known.requireOnly(MEMBERS);
+      if (known.has("epochs") && !known.isNull("epochs") && known.has("updates") && !known.isNull("updates")) {
+        throw Check.bad(KIND, "a length in either epochs or updates", "both");
+      }
+      for (String name : known.names()) {
+        set(name, known);
+      }
+      return this;
+    }
+
+    private void set(String name, JsonObject json) {
+      boolean none = json.isNull(name);
+      switch (name) {
+        case "model" -> model(json.getString(name));
+        case "data" -> data(json.getString(name));
+        case "data_dir" -> dataDir(none ? null : json.getString(name));
+        case "train_samples" -> trainSamples(none ? 0 : json.getInt(name));
+        case "batch" ->
+            batch(
+                json.get(name) instanceof String text
+                    ? BatchSchedule.parse(text)
+                    : BatchSchedule.constant(json.getInt(name)));
+        case "ghost" -> ghost(none ? 0 : json.getInt(name));
+        case "running_stats" -> runningStatistics(RunningStatistics.of(json.getString(name)));
+        case "epochs" -> {
+          if (!none) {
+            epochs(json.getInt(name));
+          }
+        }
+        case "updates" -> {
+          if (!none) {
+            updates(json.getLong(name));
+          }
+        }
+        case "optimizer" -> optimizer(Optimizer.parse(json.getString(name)));
+        case "schedule" -> schedule(Schedule.parse(json.getString(name)));
+        case "lr_rule" -> batchRule(BatchRule.parse(json.getString(name)));
+        case "warmup_epochs" -> warmupEpochs(json.getDouble(name));
+        case "regime_adaptation" -> regimeAdaptation(none ? null : new RegimeAdaptation(json.getInt(name)));
+        case "clip" -> clipGradientNorm(none ? 0 : json.getDouble(name));
+        case "gradient_noise" -> gradientNoise(json.getDouble(name));
+        case "augment" -> augmentation(Augmentation.of(json.getString(name)));
+        case "label_smoothing" -> labelSmoothing(json.getDouble(name));
+        case "init_from" -> initFrom(none ? null : json.getString(name));
+        case "backend" -> backend(json.getString(name));
+        case "precision" -> precision(DataType.of(json.getString(name)));
+        case "threads" -> threads(none ? 0 : json.getInt(name));
+        case "micro_batch" -> microBatch(none ? 0 : json.getInt(name));
+        case "seed" -> seed(json.getLong(name));
+        default -> throw new IllegalStateException("[training] needs every member read, got " + name);
+      }
+    }
+
+    /** The spec, checked. */
+    public TrainingSpec build() {
+      return new TrainingSpec(
+          model, data, dataDir, trainSamples, optimizer, learningRate, regimeAdaptation, batch, ghost,
+          runningStatistics, epochs, updates, clipGradientNorm, gradientNoise, augmentation, labelSmoothing, initFrom,
+          backend, precision, threads, microBatch, seed);
+    }
+  }
+}

@@ -1,0 +1,239 @@
+package org.ghostbatch.nn;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.Arrays;
+import java.util.List;
+import org.ghostbatch.data.SampleShape;
+import org.ghostbatch.device.Device;
+import org.junit.jupiter.api.Test;
+
+class NetworkTest {
+  private static final SampleShape IMAGE = new SampleShape(8, 8, 3);
+
+  private static String refused(Sequential layers) {
+    return assertThrows(IllegalArgumentException.class, () -> Network.of(layers, IMAGE)).getMessage();
+  }
+
+  @Test
+  void errorsNameTheLayer() {
+    assertEquals(
+        "[network] layer 1 (Linear): [linear] needs a vector (Flatten before it), got an image of 8x8x4",
+        refused(Sequential.of(Conv2d.of(4, 3).padding(1), Linear.of(2))));
+    assertEquals(
+        "[network] layer 0.1 (Conv2d): [network] needs an image, got a vector of 192",
+        refused(Sequential.of(Sequential.of(Flatten.of(), Conv2d.of(4, 3)))));
+    assertTrue(
+        refused(Sequential.of(Conv2d.of(4, 9))).startsWith("[network] layer 0 (Conv2d): [convolution] needs a filter"));
+    assertTrue(
+        refused(Sequential.of(Conv2d.of(4, 3).groups(2)))
+            .startsWith("[network] layer 0 (Conv2d): [conv2d] needs groups that divide 3 channels, got 2"));
+    assertTrue(
+        refused(Sequential.of(Flatten.of(), BatchNorm.of(), Linear.of(2))).startsWith("[network] layer 1 (BatchNorm)"));
+    assertEquals(
+        "[network] layer 0 (Residual): [residual] needs body and shortcut of one shape, got 8x8x5 and 8x8x3",
+        refused(Sequential.of(Residual.of(Sequential.of(Conv2d.of(5, 1), BatchNorm.of())))));
+    assertTrue(
+        refused(Sequential.of(Residual.of(Sequential.of(Conv2d.of(3, 3).padding(1), MaxPool2d.of(9)))))
+            .startsWith("[network] layer 0.body.1 (MaxPool2d): "));
+    assertTrue(refused(Sequential.of(Conv2d.of(4, 3))).startsWith("[network] needs one vector as output"));
+    assertTrue(refused(Sequential.of()).startsWith("[network] needs a layer that computes"));
+    assertTrue(refused(Sequential.of(Flatten.of())).startsWith("[network] needs"));
+    assertTrue(refused(Sequential.of(GlobalAvgPool.of())).startsWith("[network] needs a layer with weights"));
+  }
+
+  @Test
+  void specsValidateThemselves() {
+    assertThrows(IllegalArgumentException.class, () -> Conv2d.of(0, 3));
+    assertThrows(IllegalArgumentException.class, () -> Conv2d.of(4, 3).stride(0));
+    assertThrows(IllegalArgumentException.class, () -> Conv2d.of(4, 3).padding(-1));
+    assertThrows(IllegalArgumentException.class, () -> Conv2d.of(5, 3).groups(2));
+    assertThrows(IllegalArgumentException.class, () -> Linear.of(0));
+    assertThrows(IllegalArgumentException.class, () -> new BatchNorm(0));
+    assertThrows(IllegalArgumentException.class, () -> Dropout.of(1));
+    assertThrows(IllegalArgumentException.class, () -> MaxPool2d.of(16));
+    assertThrows(IllegalArgumentException.class, () -> AvgPool2d.of(2).padding(2));
+    assertThrows(IllegalArgumentException.class, () -> Residual.of(Sequential.of()));
+  }
+
+  @Test
+  void batchNormTakesInWhatFollows() {
+    Network network =
+        Network.of(
+            Sequential.of(
+                Conv2d.of(4, 3).padding(1),
+                BatchNorm.of(),
+                ReLU.of(),
+                Residual.of(
+                    Sequential.of(
+                        Conv2d.of(4, 3).padding(1), BatchNorm.of(), ReLU.of(), Conv2d.of(4, 1), BatchNorm.of())),
+                GlobalAvgPool.of(),
+                Linear.of(2)),
+            IMAGE);
+    List<Operation> operations = network.operations();
+    assertEquals(
+        List.of("0", "1", "3.body.0", "3.body.1", "3.body.3", "3.body.4", "4", "5"), network.operationNames());
+    Operation.Norm first = assertInstanceOf(Operation.Norm.class, operations.get(1));
+    assertTrue(first.spec().relu() && !first.spec().residual());
+    Operation.Norm last = assertInstanceOf(Operation.Norm.class, operations.get(5));
+    assertTrue(last.spec().relu() && last.spec().residual());
+    assertEquals(2, last.residual(), "the value that the block started from");
+    assertEquals("batch norm", network.operationKind(1));
+  }
+
+  @Test
+  void aReluThatReadsASharedValueIsNotFused() {
+    Network network =
+        Network.of(
+            Sequential.of(
+                BatchNorm.of(),
+                Residual.of(Sequential.of(ReLU.of(), Conv2d.of(3, 1))),
+                GlobalAvgPool.of()),
+            IMAGE);
+    Operation.Norm norm = assertInstanceOf(Operation.Norm.class, network.operations().get(0));
+    assertFalse(norm.spec().relu(), "the shortcut needs the values before the ReLU");
+    assertInstanceOf(Operation.Relu.class, network.operations().get(1));
+    Operation.Add sum = assertInstanceOf(Operation.Add.class, network.operations().get(3));
+    assertEquals(1, sum.other());
+  }
+
+  @Test
+  void parametersHaveNamesAndPlaces() {
+    Network network =
+        Network.of(
+            Sequential.of(Conv2d.of(4, 3), BatchNorm.of(), ReLU.of(), Flatten.of(), Linear.of(2)), IMAGE);
+    List<Parameter> parameters = network.parameters();
+    assertEquals(
+        List.of("0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"),
+        parameters.stream().map(Parameter::name).toList());
+    assertEquals(List.of(4, 3, 3, 3), parameters.get(0).shape());
+    assertEquals(27, parameters.get(0).fanIn());
+    assertEquals(List.of(2, 144), parameters.get(4).shape());
+    assertEquals(List.of(Parameter.Kind.GAMMA, Parameter.Kind.BETA),
+        List.of(parameters.get(2).kind(), parameters.get(3).kind()));
+    long offset = 0;
+    for (Parameter parameter : parameters) {
+      assertEquals(offset, parameter.offset());
+      offset += parameter.elements();
+    }
+    assertEquals(network.parameterCount(), offset);
+    assertEquals(List.of(new Statistics("1", 0, 4)), network.statistics());
+    assertEquals(8, network.statisticsCount());
+    assertEquals(1, Network.of(Models.f1(3), IMAGE).normPlaces());
+    assertEquals(36, network.normPlaces());
+  }
+
+  @Test
+  void filesHoldChannelsBeforePlaces() {
+    Network network = Network.of(Sequential.of(Flatten.of(), Linear.of(1)), new SampleShape(1, 2, 3));
+    Parameter weight = network.parameters().get(0);
+    // Pixels (0, 1), channels (a, b, c): a0 b0 c0 a1 b1 c1 becomes a0 a1 b0 b1 c0 c1.
+    double[] vector = {0, 10, 20, 1, 11, 21};
+    double[] file = {0, 1, 10, 11, 20, 21};
+    assertArrayEquals(file, weight.toFile(vector));
+    assertArrayEquals(vector, weight.fromFile(file));
+    Parameter conv = Network.of(Sequential.of(Conv2d.of(2, 8), Flatten.of()), IMAGE).parameters().get(0);
+    double[] values = new double[conv.elements()];
+    Arrays.setAll(values, i -> i);
+    double[] written = conv.toFile(values);
+    assertEquals(values[1 * 192 + (3 * 8 + 5) * 3 + 2], written[1 * 192 + 2 * 64 + 3 * 8 + 5]);
+    assertArrayEquals(values, conv.fromFile(written));
+  }
+
+  @Test
+  void firstWeightsFollowTheirInitializer() {
+    Network network =
+        Network.of(
+            Sequential.of(
+                Conv2d.of(64, 3).padding(1),
+                BatchNorm.of(),
+                Flatten.of(),
+                Linear.of(100),
+                Linear.of(50).init(Initializer.GLOROT)),
+            IMAGE);
+    double[] values = network.initialParameters(3);
+    assertArrayEquals(values, network.initialParameters(3));
+    assertFalse(Arrays.equals(values, network.initialParameters(4)));
+    assertEquals(Math.sqrt(2.0 / (9 * 64)), deviation(slice(network, values, 0)), 0.003);
+    assertEquals(0, sum(slice(network, values, 1)), "bias of a convolution");
+    assertEquals(64, sum(slice(network, values, 2)), "gamma");
+    assertEquals(0, sum(slice(network, values, 3)), "beta");
+    double bound = 1 / Math.sqrt(4096);
+    assertEquals(bound / Math.sqrt(3), deviation(slice(network, values, 4)), 0.01 * bound);
+    assertTrue(Arrays.stream(slice(network, values, 5)).allMatch(b -> Math.abs(b) <= bound && b != 0));
+    assertEquals(Math.sqrt(6.0 / 150) / Math.sqrt(3), deviation(slice(network, values, 6)), 0.003);
+    assertEquals(0, sum(slice(network, values, 7)), "bias of Keras");
+    assertArrayEquals(new double[] {0, 1}, new double[] {network.initialStatistics()[63], network.initialStatistics()[64]});
+  }
+
+  private static double[] slice(Network network, double[] values, int parameter) {
+    Parameter slice = network.parameters().get(parameter);
+    return Arrays.copyOfRange(values, (int) slice.offset(), (int) slice.offset() + slice.elements());
+  }
+
+  private static double deviation(double[] values) {
+    return Math.sqrt(Arrays.stream(values).map(x -> x * x).average().orElseThrow());
+  }
+
+  private static double sum(double[] values) {
+    return Arrays.stream(values).sum();
+  }
+
+  @Test
+  void jsonBringsEveryLayerBack() {
+    Sequential all =
+        Sequential.of(
+            Conv2d.of(6, 5).stride(2).padding(3).dilation(2).groups(3).bias(false).init(Initializer.GLOROT),
+            new BatchNorm(1e-3),
+            ReLU.of(),
+            MaxPool2d.of(3).stride(2).padding(1),
+            AvgPool2d.of(2),
+            Dropout.of(0.25),
+            Sequential.of(Residual.of(Sequential.of(Conv2d.of(6, 1)), Sequential.of(BatchNorm.of()))),
+            GlobalAvgPool.of(),
+            Flatten.of(),
+            Linear.of(3).bias(false));
+    assertEquals(all, Layer.fromJson(all.toJson()));
+    for (String name : Models.names()) {
+      assertEquals(Models.byName(name, 9), Layer.fromJson(Models.byName(name, 9).toJson()));
+    }
+    var unknown = assertThrows(
+        IllegalArgumentException.class, () -> Layer.fromJson(ReLU.of().toJson().put("slope", 0.1)));
+    assertTrue(unknown.getMessage().contains("slope"));
+    assertThrows(IllegalArgumentException.class, () -> Layer.fromJson(ReLU.of().toJson().put("type", "gelu")));
+  }
+
+  @Test
+  void summaryTellsWhatItTakes() {
+    Network network = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
+    assertTrue(network.summary().contains("1,663,978 parameters"));
+    try (Device device = Device.of("cpu")) {
+      String text = network.summary(device, 2, 4096, 128);
+      assertTrue(text.contains("micro-batch of 128, 2 threads: "), text);
+      assertTrue(text.contains("largest ghost batch that fits"), text);
+    }
+  }
+
+  @Test
+  void microBatchFollowsNetworkAndGhostAlone() {
+    Network images = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
+    Network vectors = Network.of(Models.f1(10), new SampleShape(28, 28, 1));
+    Network plain = Network.of(Models.softmax(10), new SampleShape(28, 28, 1));
+    assertEquals(64, MicroBatch.of(images, 0));
+    assertEquals(60, MicroBatch.of(images, 20));
+    assertEquals(64, MicroBatch.of(images, 32));
+    assertEquals(128, MicroBatch.of(images, 128));
+    assertEquals(256, MicroBatch.of(images, 256));
+    assertEquals(64, MicroBatch.of(images, 257));
+    assertEquals(256, MicroBatch.of(vectors, 128));
+    assertEquals(512, MicroBatch.of(vectors, 512));
+    assertEquals(256, MicroBatch.of(vectors, 513));
+    assertEquals(256, MicroBatch.of(plain, 100));
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.of(plain, -1));
+  }
+}

@@ -1,0 +1,131 @@
+package org.ghostbatch.train;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import org.ghostbatch.data.Dataset;
+import org.ghostbatch.device.Device;
+import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.nn.Models;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class RunFolderTest {
+  private static final Dataset TRAIN = TinyData.of(300, 1);
+  private static final Dataset TEST = TinyData.of(100, 2);
+
+  @TempDir Path folder;
+
+  @Test
+  void holdsWhatTheContractSays() throws IOException {
+    Path path = folder.resolve("runs/first");
+    try (Device device = Device.of("cpu", 2);
+        RunFolder run = RunFolder.create(path);
+        Trainer trainer =
+            Trainer.of(Models.lenet(4)).batchSize(100).ghostBatchSize(25).epochs(2).listener(run).on(device)) {
+      History history = trainer.fit(TRAIN, TEST);
+      assertEquals(
+          new TreeSet<>(List.of(".lock", "config.json", "metrics.csv", "model.safetensors", "summary.json")),
+          files(path));
+
+      List<String> metrics = Files.readAllLines(path.resolve("metrics.csv"));
+      assertEquals(
+          "epoch,updates,samples,batch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,"
+              + "weight_distance,gradient_norm,images_per_second,seconds",
+          metrics.get(0));
+      assertEquals(3, metrics.size());
+      assertEquals(history.last().csv(), metrics.get(2));
+      assertTrue(metrics.get(2).startsWith("2,6,600,100,0.1,"), metrics.get(2));
+
+      JsonObject summary = Json.parseObject(Files.readString(path.resolve("summary.json")));
+      assertEquals(
+          List.of(
+              "model", "data", "backend", "device", "precision", "batch", "ghost", "micro_batch", "seed", "threads",
+              "epochs", "updates", "parameters", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+              "best_test_accuracy", "weight_distance", "images_per_second", "peak_rss_bytes", "seconds"),
+          List.copyOf(summary.names()));
+      assertEquals("lenet", summary.getString("model"));
+      assertEquals(50, summary.getInt("micro_batch"));
+      assertEquals(history.train().accuracy(), summary.getDouble("train_accuracy"));
+      assertEquals(history.bestTestAccuracy(), summary.getDouble("best_test_accuracy"));
+      assertTrue(summary.getLong("peak_rss_bytes") > 1 << 20);
+
+      JsonObject config = Json.parseObject(Files.readString(path.resolve("config.json")));
+      assertEquals(trainer.spec(), RunFolder.config(path));
+      JsonObject resolved = config.getObject("resolved");
+      assertEquals(50, resolved.getInt("micro_batch"));
+      assertEquals(TRAIN.fingerprint(), resolved.getString("data_fingerprint"));
+      assertEquals(
+          trainer.engine().implementation(0), resolved.getObject("kernels").getString("0"));
+
+      try (Predictor predictor = Predictor.load(path, device)) {
+        assertEquals(history.test().loss(), predictor.evaluate(TEST).loss(), 1e-5);
+      }
+      assertThrows(IllegalArgumentException.class, () -> RunFolder.create(path), "in use");
+    }
+    var again = assertThrows(IllegalArgumentException.class, () -> RunFolder.create(path));
+    assertTrue(again.getMessage().startsWith("[run folder] needs a new folder"), again.getMessage());
+  }
+
+  private static TreeSet<String> files(Path path) throws IOException {
+    try (var files = Files.list(path)) {
+      return files.map(file -> file.getFileName().toString()).collect(Collectors.toCollection(TreeSet::new));
+    }
+  }
+
+  @Test
+  void theSpecInAFolderRepeatsItsRun() throws IOException {
+    byte[][] models = new byte[2][];
+    for (int i = 0; i < 2; i++) {
+      Path path = folder.resolve("run" + i);
+      TrainingSpec spec = i == 0 ? null : RunFolder.config(folder.resolve("run0"));
+      try (Device device = Device.of("cpu", 1 + i);
+          RunFolder run = RunFolder.create(path);
+          Trainer trainer =
+              (i == 0
+                      ? Trainer.of(Models.lenet(4)).batchSize(80).ghostBatchSize(24).epochs(1).gradientNoise(0.1)
+                      : Trainer.of(spec, 4))
+                  .listener(run)
+                  .on(device)) {
+        trainer.fit(TRAIN, TEST);
+      }
+      models[i] = Files.readAllBytes(RunFolder.model(path));
+    }
+    assertArrayEquals(models[0], models[1]);
+  }
+
+  @Test
+  void anInterruptedRunSavesItsLastUpdate() throws IOException {
+    Path path = folder.resolve("cut");
+    TrainingListener stopper =
+        new TrainingListener() {
+          @Override
+          public void onUpdate(Trainer trainer) {
+            if (trainer.updates() == 2) {
+              trainer.stop();
+            }
+          }
+        };
+    try (Device device = Device.of("cpu", 1);
+        RunFolder run = RunFolder.create(path);
+        Trainer trainer =
+            Trainer.of(TinyData.withoutNorm()).batchSize(100).epochs(5).listener(run).listener(stopper).on(device)) {
+      trainer.fit(TRAIN, TEST);
+      assertEquals(2, Files.readAllLines(path.resolve("metrics.csv")).size());
+      JsonObject summary = Json.parseObject(Files.readString(path.resolve("summary.json")));
+      assertEquals(2, summary.getInt("updates"));
+      assertTrue(summary.isNull("train_accuracy") && summary.isNull("test_accuracy"));
+      assertEquals(
+          trainer.evaluate(TEST).accuracy(), Predictor.load(path, device).evaluate(TEST).accuracy(), 1e-9);
+    }
+  }
+}

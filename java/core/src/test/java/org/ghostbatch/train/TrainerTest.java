@@ -1,0 +1,384 @@
+package org.ghostbatch.train;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.lang.management.ManagementFactory;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.UnaryOperator;
+import java.util.stream.IntStream;
+import org.ghostbatch.data.Dataset;
+import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.DataType;
+import org.ghostbatch.device.Device;
+import org.ghostbatch.device.Samples;
+import org.ghostbatch.nn.Sequential;
+import org.ghostbatch.optim.Adam;
+import org.ghostbatch.optim.AdamW;
+import org.ghostbatch.optim.BatchRule;
+import org.ghostbatch.optim.BatchSchedule;
+import org.ghostbatch.optim.Optimizer;
+import org.ghostbatch.optim.Schedule;
+import org.ghostbatch.optim.Sgd;
+import org.ghostbatch.random.Shuffle;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+@Timeout(300)
+class TrainerTest {
+  private static final Dataset TRAIN = TinyData.of(410, 1);
+  private static final Dataset TEST = TinyData.of(200, 2);
+
+  @TempDir Path folder;
+
+  private static Trainer.Builder builder(Sequential layers) {
+    return Trainer.of(layers)
+        .batchSize(100)
+        .ghostBatchSize(32)
+        .optimizer(Sgd.withMomentum(0.9).weightDecay(1e-4))
+        .learningRate(0.05)
+        .epochs(3)
+        .seed(7);
+  }
+
+  private record Outcome(double[] parameters, double[] statistics, History history) {}
+
+  private static Outcome fit(String backend, Dataset train, Trainer.Builder builder) {
+    try (Device device = Device.of(backend, 2);
+        Trainer trainer = builder.on(device)) {
+      History history = trainer.fit(train, TEST);
+      return new Outcome(trainer.model().parameters(), trainer.model().statistics(), history);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"cpu", "reference"})
+  void learns(String backend) {
+    History history = fit(backend, TRAIN, builder(TinyData.convolutional()).epochs(4)).history;
+    EpochRow first = history.epochs().get(0);
+    EpochRow last = history.last();
+    assertTrue(last.trainLoss() < 0.5 * first.trainLoss(), first + " " + last);
+    assertTrue(history.train().accuracy() > 0.9, history.toString());
+    assertTrue(history.test().accuracy() > 0.9, history.toString());
+    assertEquals(4, history.epochs().size());
+    assertEquals(20, history.updates());
+    assertEquals(1640, last.samples());
+    assertEquals(20, last.updates());
+    assertEquals(history.test().accuracy(), last.testAccuracy());
+    assertFalse(history.stopped());
+    assertTrue(last.weightDistance() > 0 && last.gradientNorm() > 0 && last.imagesPerSecond() > 0);
+    assertEquals(history.weightDistance(), last.weightDistance());
+  }
+
+  @Test
+  void optimizersLearn() {
+    for (Optimizer optimizer : List.of(Sgd.of(), Sgd.withMomentum(0.9).nesterov(true), Adam.of(), AdamW.of())) {
+      double rate = optimizer instanceof Sgd ? 0.05 : 3e-3;
+      History history =
+          fit("cpu", TRAIN, builder(TinyData.withoutNorm()).optimizer(optimizer).learningRate(rate).epochs(8)).history;
+      assertTrue(history.train().accuracy() > 0.8, optimizer + " " + history.train());
+    }
+  }
+
+  @Test
+  void sameBitsOnAnyNumberOfThreads() {
+    List<UnaryOperator<Trainer.Builder>> kinds =
+        List.of(
+            b -> b.augmentation(Augmentation.PAD_CROP_FLIP).ghostBatchSize(24),
+            b -> b.ghostBatchSize(0).batchSize(205),
+            b -> b.gradientNoise(0.5).clipGradientNorm(0.1).labelSmoothing(0.1).microBatch(32));
+    for (Sequential layers : List.of(TinyData.convolutional(), TinyData.withoutNorm())) {
+      for (UnaryOperator<Trainer.Builder> kind : kinds) {
+        Outcome one = fit("cpu", TRAIN, kind.apply(builder(layers)).threads(1));
+        for (int threads : new int[] {2, 5}) {
+          Outcome many = fit("cpu", TRAIN, kind.apply(builder(layers)).threads(threads));
+          assertArrayEquals(one.parameters, many.parameters, threads + " threads");
+          assertArrayEquals(one.statistics, many.statistics, threads + " threads");
+          assertEquals(one.history.last().trainLoss(), many.history.last().trainLoss());
+          assertEquals(one.history.test(), many.history.test());
+        }
+      }
+    }
+  }
+
+  @Test
+  void stepsOfOnesOwnEqualFit() {
+    Outcome fitted = fit("cpu", TRAIN, builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
+    try (Device device = Device.of("cpu", 2);
+        Trainer trainer = builder(TinyData.convolutional()).augmentation(Augmentation.FLIP).on(device)) {
+      trainer.prepare(TRAIN);
+      Samples samples = device.samples(DataType.U8, TRAIN.count(), 8, 8, 1, 4);
+      byte[][] images = TinyData.images(TRAIN.count(), 1);
+      for (int i = 0; i < TRAIN.count(); i++) {
+        samples.write(i, 1, images[i]);
+        samples.writeLabels(i, 1, new int[] {i % 4});
+      }
+      for (int epoch = 0; epoch < trainer.epochs(); epoch++) {
+        int[] order = Shuffle.permutation(TRAIN.count(), 7, epoch);
+        for (int u = 0; u < trainer.updatesOf(epoch); u++) {
+          int from = u * trainer.batchSize(epoch);
+          int[] rows = Arrays.copyOfRange(order, from, Math.min(order.length, from + trainer.batchSize(epoch)));
+          trainer.step(samples, rows, rows.length, null, trainer.learningRate(epoch, u), epoch);
+        }
+      }
+      assertArrayEquals(fitted.parameters, trainer.model().parameters());
+      assertArrayEquals(fitted.statistics, trainer.model().statistics());
+      assertEquals(fitted.history.test(), trainer.evaluate(TEST));
+      assertEquals(trainer.totalUpdates(), trainer.updates());
+      assertThrows(IllegalStateException.class, () -> trainer.fit(TRAIN, TEST));
+    }
+  }
+
+  @Test
+  void streamedDataTrainsTheSame() {
+    Outcome memory = fit("cpu", TRAIN, builder(TinyData.convolutional()));
+    Outcome streamed = fit("cpu", TinyData.streamed(TRAIN), builder(TinyData.convolutional()));
+    assertArrayEquals(memory.parameters, streamed.parameters);
+    assertEquals(memory.history.train(), streamed.history.train());
+    Outcome augmented =
+        fit("cpu", TinyData.streamed(TRAIN), builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
+    assertTrue(augmented.history.last().trainLoss() < 1.2);
+    Dataset broken =
+        new ChangedDataset(TinyData.streamed(TRAIN)) {
+          @Override
+          public int label(int index) {
+            throw new IllegalArgumentException("unreadable");
+          }
+        };
+    var error =
+        assertThrows(IllegalArgumentException.class, () -> fit("cpu", broken, builder(TinyData.withoutNorm())));
+    assertEquals("unreadable", error.getMessage());
+  }
+
+  @Test
+  void ghostsOfTheWholeBatchArePlainBatchNorm() {
+    Outcome plain = fit("cpu", TRAIN, builder(TinyData.convolutional()).ghostBatchSize(0));
+    Outcome whole = fit("cpu", TRAIN, builder(TinyData.convolutional()).ghostBatchSize(100));
+    Outcome larger = fit("cpu", TRAIN, builder(TinyData.convolutional()).ghostBatchSize(1000));
+    assertArrayEquals(plain.parameters, whole.parameters);
+    assertArrayEquals(plain.parameters, larger.parameters);
+    assertFalse(
+        Arrays.equals(plain.parameters, fit("cpu", TRAIN, builder(TinyData.convolutional())).parameters));
+  }
+
+  @Test
+  void backendsAgree() {
+    Sequential layers = TinyData.convolutional();
+    Outcome cpu = fit("cpu", TRAIN, builder(layers).epochs(1));
+    Outcome reference = fit("reference", TRAIN, builder(layers).epochs(1));
+    Outcome doubles = fit("reference", TRAIN, builder(layers).epochs(1).precision(DataType.F64));
+    assertArrayEquals(reference.parameters, cpu.parameters, 1e-4);
+    assertArrayEquals(doubles.parameters, cpu.parameters, 1e-4);
+  }
+
+  @Test
+  void weightsOfSamplesScaleTheirGradients() {
+    float[] ones = new float[TRAIN.count()];
+    Arrays.fill(ones, 1);
+    Sequential layers = TinyData.withoutNorm();
+    Outcome plain = fit("cpu", TRAIN, builder(layers));
+    assertArrayEquals(plain.parameters, fit("cpu", TRAIN, builder(layers).sampleWeights(ones)).parameters);
+    Outcome none = fit("cpu", TRAIN, builder(layers).optimizer(Sgd.of()).sampleWeights(new float[TRAIN.count()]));
+    assertEquals(0, none.history.weightDistance());
+    Outcome noisy = fit("cpu", TRAIN, builder(layers).gradientNoise(0.5));
+    assertFalse(Arrays.equals(plain.parameters, noisy.parameters));
+    assertTrue(noisy.history.last().trainLoss() < 1.3);
+    assertThrows(
+        IllegalArgumentException.class, () -> fit("cpu", TRAIN, builder(layers).sampleWeights(new float[3])));
+  }
+
+  @Test
+  void clippingBoundsTheStep() {
+    Outcome clipped =
+        fit(
+            "cpu",
+            TRAIN,
+            builder(TinyData.withoutNorm()).optimizer(Sgd.of()).learningRate(1).clipGradientNorm(0.01).updates(1));
+    assertEquals(0.01, clipped.history.weightDistance(), 1e-6);
+    assertTrue(clipped.history.last().gradientNorm() > 0.01, "logged before clipping");
+  }
+
+  @Test
+  void lengthInUpdatesAndBatchesThatGrow() {
+    Outcome updates = fit("cpu", TRAIN, builder(TinyData.withoutNorm()).updates(7));
+    assertEquals(7, updates.history.updates());
+    assertEquals(2, updates.history.epochs().size());
+    assertEquals(410 + 200, updates.history.last().samples());
+    Outcome growing =
+        fit(
+            "cpu",
+            TRAIN,
+            builder(TinyData.convolutional())
+                .batchSize(BatchSchedule.parse("0:50,1:205"))
+                .learningRate(0.05, BatchRule.linearFrom(50)));
+    assertEquals(9 + 2 + 2, growing.history.updates());
+    assertEquals(205, growing.history.last().batch());
+    assertEquals(0.05 * 4.1, growing.history.last().learningRate(), 1e-12);
+  }
+
+  @Test
+  void stopEndsTheRunAfterTheUpdate() {
+    List<EpochRow> rows = new ArrayList<>();
+    TrainingListener listener =
+        new TrainingListener() {
+          @Override
+          public void onUpdate(Trainer trainer) {
+            if (trainer.updates() == 7) {
+              trainer.stop();
+            }
+          }
+
+          @Override
+          public void onEpochEnd(Trainer trainer, EpochRow row) {
+            rows.add(row);
+          }
+        };
+    History cut = fit("cpu", TRAIN, builder(TinyData.convolutional()).listener(listener)).history;
+    assertTrue(cut.stopped());
+    assertEquals(7, cut.updates());
+    assertEquals(2, rows.size());
+    assertEquals(rows, cut.epochs());
+    assertTrue(Double.isNaN(cut.last().testAccuracy()));
+    assertNull(cut.train());
+    TrainingListener between =
+        new TrainingListener() {
+          @Override
+          public void onEpochEnd(Trainer trainer, EpochRow row) {
+            trainer.stop();
+          }
+        };
+    History early = fit("cpu", TRAIN, builder(TinyData.convolutional()).listener(between)).history;
+    assertTrue(early.stopped());
+    assertEquals(1, early.epochs().size());
+    assertNotNull(early.train());
+  }
+
+  @Test
+  void startsFromTheWeightsOfAnotherRun() {
+    Path path = folder.resolve("first.safetensors");
+    double[] first;
+    try (Device device = Device.of("cpu", 2);
+        Trainer trainer = builder(TinyData.convolutional()).epochs(1).on(device)) {
+      trainer.fit(TRAIN, null);
+      trainer.save(path);
+      first = trainer.model().parameters();
+    }
+    try (Device device = Device.of("cpu", 2);
+        Trainer trainer = builder(TinyData.convolutional()).seed(99).initFrom(path).on(device);
+        Trainer other = builder(TinyData.withoutNorm()).initFrom(path).on(device)) {
+      trainer.prepare(TRAIN);
+      assertArrayEquals(first, trainer.model().parameters());
+      assertThrows(IllegalArgumentException.class, () -> other.prepare(TRAIN));
+    }
+  }
+
+  @Test
+  void refusesWhatDoesNotFit() {
+    Dataset few = TRAIN.take(60);
+    var large = assertThrows(IllegalArgumentException.class, () -> fit("cpu", few, builder(TinyData.withoutNorm())));
+    assertEquals("[training] needs a batch of at most the 60 training samples, got 100", large.getMessage());
+    try (Device device = Device.of("cpu", 2)) {
+      assertThrows(
+          IllegalArgumentException.class,
+          () -> builder(TinyData.withoutNorm()).precision(DataType.F64).on(device));
+      assertThrows(IllegalArgumentException.class, () -> Trainer.of(TinyData.withoutNorm()).epochs(1).on(device));
+      assertThrows(
+          IllegalArgumentException.class, () -> builder(TinyData.withoutNorm()).ghostBatchSize(-1).on(device));
+      Trainer trainer = builder(TinyData.withoutNorm()).on(device);
+      assertThrows(IllegalStateException.class, trainer::model);
+      assertThrows(IllegalArgumentException.class, () -> trainer.fit(null, TEST));
+      trainer.fit(TRAIN, null);
+      assertThrows(IllegalStateException.class, () -> trainer.fit(TRAIN, null));
+      assertThrows(IllegalStateException.class, trainer::profile);
+      trainer.close();
+      trainer.close();
+      assertThrows(IllegalStateException.class, trainer::model);
+      assertThrows(IllegalStateException.class, () -> trainer.evaluate(TEST));
+    }
+  }
+
+  @Test
+  void twoTrainersShareAJvm() throws Exception {
+    Outcome alone = fit("cpu", TRAIN, builder(TinyData.convolutional()));
+    Outcome[] both = new Outcome[2];
+    Thread[] threads = new Thread[2];
+    for (int i = 0; i < 2; i++) {
+      int mine = i;
+      threads[i] =
+          new Thread(() -> both[mine] = fit("cpu", TRAIN, builder(TinyData.convolutional()).threads(1)));
+      threads[i].start();
+    }
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    assertArrayEquals(alone.parameters, both[0].parameters);
+    assertArrayEquals(alone.parameters, both[1].parameters);
+  }
+
+  @Test
+  void profileSaysWhereTimeGoes() {
+    try (Device device = Device.of("cpu", 2);
+        Trainer trainer = builder(TinyData.convolutional()).profile(true).on(device)) {
+      trainer.fit(TRAIN, null);
+      Profile profile = trainer.profile();
+      assertTrue(profile.seconds("convolution") > 0 && profile.seconds("batch norm") > 0);
+      assertTrue(profile.seconds() > profile.seconds("convolution"));
+      assertTrue(profile.table().contains("convolution"));
+    }
+  }
+
+  @Test
+  void aStepMakesNoGarbage() {
+    var threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+    long self = Thread.currentThread().getId();
+    long[] allocated = new long[2000];
+    TrainingListener listener =
+        new TrainingListener() {
+          @Override
+          public void onUpdate(Trainer trainer) {
+            allocated[(int) trainer.updates() - 1] = threads.getThreadAllocatedBytes(self);
+          }
+        };
+    Dataset data = TinyData.of(40_000, 1);
+    for (Optimizer optimizer : List.of(Sgd.withMomentum(0.9), Adam.of())) {
+      fit(
+          "cpu",
+          data,
+          builder(TinyData.convolutional())
+              .batchSize(20)
+              .ghostBatchSize(8)
+              .optimizer(optimizer)
+              .learningRate(Schedule.parse("0:0.05,0.5:0.02"), BatchRule.none())
+              .clipGradientNorm(1)
+              .updates(2000)
+              .listener(listener));
+      // The JIT compiler may still cause one or the other object.
+      long making = IntStream.range(1500, 1999).filter(i -> allocated[i + 1] > allocated[i]).count();
+      assertTrue(making < 5, making + " of 499 updates made garbage with " + optimizer);
+    }
+  }
+
+  @Test
+  void nothingIsLeftBehind() {
+    long before = Device.liveBytes();
+    try (Device device = Device.of("cpu", 2)) {
+      for (int i = 0; i < 3; i++) {
+        try (Trainer trainer = builder(TinyData.convolutional()).on(device)) {
+          trainer.fit(TRAIN, TEST);
+        }
+        assertEquals(before, Device.liveBytes());
+      }
+    }
+  }
+}

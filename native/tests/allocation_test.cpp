@@ -1,0 +1,142 @@
+// What a step calls allocates nothing once it is warm.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "tests/support.h"
+
+namespace {
+std::atomic<int64_t> allocations{0};
+}  // namespace
+
+// Of the whole program, the library included.
+void* operator new(size_t size) {
+  ++allocations;
+  if (void* const data = std::malloc(size)) return data;
+  throw std::bad_alloc();
+}
+void* operator new[](size_t size) {
+  return operator new(size);
+}
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(size);
+}
+void* operator new[](size_t size, const std::nothrow_t& tag) noexcept {
+  return operator new(size, tag);
+}
+void operator delete(void* data) noexcept {
+  std::free(data);
+}
+void operator delete[](void* data) noexcept {
+  std::free(data);
+}
+void operator delete(void* data, size_t) noexcept {
+  std::free(data);
+}
+void operator delete[](void* data, size_t) noexcept {
+  std::free(data);
+}
+
+namespace ghostbatch::tests {
+namespace {
+
+/// The call allocates the first time at most.
+template <typename Call>
+void expect_no_allocation(const char* what, const Call& call) {
+  call();
+  const int64_t before = allocations;
+  call();
+  EXPECT_EQ(allocations - before, 0) << what;
+}
+
+TEST(Allocation, IsSeen) {
+  const int64_t before = allocations;
+  const auto device = make_device("reference");
+  EXPECT_GT(allocations, before);
+}
+
+TEST(Allocation, DoesNotHappenInASteadyStep) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    Random random(1);
+    const int64_t channels = 17, elements = 6 * 4 * 4 * channels;
+    GhostBatchNormSpec norm_spec;
+    norm_spec.batch = 6;
+    norm_spec.height = norm_spec.width = 4;
+    norm_spec.channels = channels;
+    norm_spec.relu = true;
+    const auto norm = own(device->ghost_batch_norm(norm_spec));
+    const DataType f32 = DataType::f32;
+    const Buffer x(f32, random.values(elements)), y(f32, elements), dx(f32, elements),
+        gamma(f32, random.values(channels));
+    const Buffer mean(f32, 2 * channels), variance(f32, 2 * channels), dgamma(f32, channels), dbeta(f32, channels);
+    const Buffer partials(DataType::f64, 2 * channels);
+    const int32_t offsets[] = {0, 3, 6}, rows[] = {6};
+    const int64_t places[] = {48, 48};
+    expect_no_allocation("ghost_batch_norm", [&] {
+      norm->forward(x.view(), gamma.view(), gamma.view(), nullptr, y.view(), mean.view(), variance.view(), offsets, 2);
+      norm->backward(x.view(), nullptr, y.view(), nullptr, mean.view(), variance.view(), gamma.view(), gamma.view(),
+                     dx.view(), nullptr, dgamma.view(), dbeta.view(), offsets, 2, false);
+      norm->statistics(x.view(), 6, partials.view());
+      norm->combine(partials.view(), rows, 1, mean.view(), variance.view());
+      update_running_statistics(dgamma.view(), dbeta.view(), mean.view(), variance.view(), places, 2, 0.1);
+    });
+
+    PoolSpec pool_spec;
+    pool_spec.batch = 6;
+    pool_spec.height = pool_spec.width = 4;
+    pool_spec.channels = channels;
+    pool_spec.window_h = pool_spec.window_w = pool_spec.stride_h = pool_spec.stride_w = 2;
+    const auto pool = own(device->pooling(pool_spec));
+    const Buffer pooled(f32, pool_spec.dst_elements()), workspace(DataType::u8, pool->workspace_elements());
+    const View workspace_view = workspace.view();
+    expect_no_allocation("pooling", [&] {
+      pool->forward(x.view(), pooled.view(), &workspace_view, 6);
+      pool->backward(pooled.view(), dx.view(), &workspace_view, 6);
+    });
+
+    const auto elementwise = own(device->elementwise());
+    expect_no_allocation("elementwise", [&] {
+      elementwise->relu(x.view(), y.view(), elements);
+      elementwise->relu_backward(y.view(), x.view(), dx.view(), elements);
+      elementwise->add(x.view(), y.view(), y.view(), elements, true);
+      elementwise->dropout(x.view(), y.view(), 6, elements / 6, 0.5, DropoutKey());
+      elementwise->zero(y.view(), 0, 10);
+    });
+
+    const auto softmax = own(device->softmax_cross_entropy());
+    const Buffer labels(DataType::s32, std::vector<double>{0, 1, 2, 3, 4, 5});
+    const View dx_view = dx.view();
+    LossResult loss;
+    expect_no_allocation("softmax_cross_entropy",
+                         [&] { softmax->run(x.view(), labels.view(), nullptr, 6, 10, 0.1, 1, &dx_view, loss); });
+
+    for (const Augmentation augmentation : {Augmentation::pad_crop_flip, Augmentation::affine}) {
+      LoadSpec load_spec;
+      load_spec.height = load_spec.width = 4;
+      load_spec.channels = 3;
+      load_spec.augmentation = augmentation;
+      const auto loader = own(device->batch_loader(load_spec));
+      const auto samples = own(Samples::create(DataType::u8, 6, 4, 4, 3, 10));
+      const int32_t indices[] = {5, 4, 3, 2, 1, 0};
+      const View labels_view = labels.view();
+      expect_no_allocation("batch_loader",
+                           [&] { loader->load(*samples, indices, 6, 1, 1, true, y.view(), &labels_view); });
+    }
+
+    const auto vector = own(device->vector_kernels());
+    const auto lanes = own(Lanes::create(2));
+    for (Lanes* on : {lanes.get(), static_cast<Lanes*>(nullptr)}) {
+      expect_no_allocation("vector", [&] {
+        vector->sgd(on, SgdSpec(), x.view(), y.view(), dx.view());
+        vector->adam(on, AdamSpec(), x.view(), y.view(), dx.view(), dx.view());
+        vector->scale(on, 0.5 + vector->dot(on, x.view(), y.view()) * 0, x.view());
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ghostbatch::tests

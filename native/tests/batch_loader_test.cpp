@@ -1,0 +1,263 @@
+// The batch loader against its formula, and bit for bit between backends where integers decide.
+#include <algorithm>
+
+#include "ghostbatch/philox.h"
+#include "tests/support.h"
+
+namespace ghostbatch::tests {
+namespace {
+
+struct Images {
+  Owned<Samples> samples;
+  std::vector<double> values;  // [count, H, W, C]
+  std::vector<int32_t> labels;
+};
+
+Images make_images(DataType type, int64_t count, const LoadSpec& spec, uint32_t seed) {
+  Images images;
+  Random random(seed);
+  images.samples = own(Samples::create(type, count, spec.height, spec.width, spec.channels, 10));
+  const int64_t elements = count * spec.height * spec.width * spec.channels;
+  std::vector<uint8_t> bytes;
+  std::vector<float> floats;
+  for (int64_t i = 0; i < elements; ++i) {
+    images.values.push_back(type == DataType::u8 ? static_cast<double>(random.below(256)) : random.value(3));
+    bytes.push_back(static_cast<uint8_t>(type == DataType::u8 ? images.values.back() : 0));
+    floats.push_back(static_cast<float>(images.values.back()));
+  }
+  for (int64_t i = 0; i < count; ++i) images.labels.push_back(static_cast<int32_t>(random.below(10)));
+  if (type == DataType::u8) {
+    images.samples->write_bytes(0, count, bytes.data());
+  } else {
+    images.samples->write_floats(0, count, floats.data());
+  }
+  images.samples->write_labels(0, count, images.labels.data());
+  return images;
+}
+
+LoadSpec make_spec(Augmentation augmentation, int64_t height, int64_t width, int64_t channels) {
+  LoadSpec spec;
+  spec.height = height;
+  spec.width = width;
+  spec.channels = channels;
+  spec.augmentation = augmentation;
+  spec.pad = 2;
+  spec.fill = 7;
+  spec.degrees = 30;
+  spec.translate = 0.2;
+  for (int c = 0; c < std::min<int64_t>(channels, 16) && channels <= 16; ++c) {
+    spec.mean[c] = 0.1f * static_cast<float>(c + 1);
+    spec.std[c] = 0.5f + 0.25f * static_cast<float>(c);
+  }
+  return spec;
+}
+
+constexpr uint64_t kSeed = 0xFEDCBA9876543210u;
+constexpr uint64_t kEpoch = 3;
+
+/// Sample `index` as the header describes it.
+std::vector<double> formula(const LoadSpec& spec, const Images& images, int32_t index, bool augment) {
+  const int64_t height = spec.height, width = spec.width, channels = spec.channels;
+  const double* const image = images.values.data() + index * height * width * channels;
+  const Augmentation augmentation = augment ? spec.augmentation : Augmentation::none;
+  const Philox4 w = philox(kSeed, (3u << 24) | kEpoch, static_cast<uint32_t>(index), 0, 0);
+  const double two32 = 4294967296.0;
+  const auto inside = [&](int64_t y, int64_t x) { return y >= 0 && x >= 0 && y < height && x < width; };
+  const auto at = [&](int64_t y, int64_t x, int64_t c) {
+    return inside(y, x) ? image[(y * width + x) * channels + c] : spec.fill;
+  };
+  std::vector<double> result;
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x)
+      for (int64_t c = 0; c < channels; ++c) {
+        double value = 0;
+        const bool flips = augmentation != Augmentation::none && augmentation != Augmentation::affine;
+        const bool crops = flips && augmentation != Augmentation::flip;
+        if (augmentation == Augmentation::affine) {
+          const double turn = (2 * (w.v[1] / two32) - 1) * spec.degrees * M_PI / 180;
+          const double down = (2 * (w.v[2] / two32) - 1) * spec.translate * static_cast<double>(height);
+          const double right = (2 * (w.v[3] / two32) - 1) * spec.translate * static_cast<double>(width);
+          const double cy = static_cast<double>(height - 1) / 2, cx = static_cast<double>(width - 1) / 2;
+          const double v = static_cast<double>(y) - cy - down, u = static_cast<double>(x) - cx - right;
+          const double fy = std::cos(turn) * v - std::sin(turn) * u + cy,
+                       fx = std::sin(turn) * v + std::cos(turn) * u + cx;
+          for (int64_t i = -1; i <= height; ++i)
+            for (int64_t j = -1; j <= width; ++j) {
+              const double wy = std::max(0.0, 1 - std::abs(fy - static_cast<double>(i)));
+              const double wx = std::max(0.0, 1 - std::abs(fx - static_cast<double>(j)));
+              value += wy * wx * (at(i, j, c) - spec.fill);
+            }
+          value += spec.fill;
+        } else {
+          int64_t from_x = flips && (w.v[0] >> 31) != 0 ? width - 1 - x : x, from_y = y;
+          if (crops) {
+            const auto range = static_cast<uint64_t>(2 * spec.pad + 1);
+            from_y += static_cast<int64_t>((w.v[1] * range) >> 32) - spec.pad;
+            from_x += static_cast<int64_t>((w.v[2] * range) >> 32) - spec.pad;
+          }
+          if (augmentation == Augmentation::crop_flip) {
+            from_y = std::min(std::max<int64_t>(from_y, 0), height - 1);
+            from_x = std::min(std::max<int64_t>(from_x, 0), width - 1);
+          }
+          value = at(from_y, from_x, c);
+        }
+        const bool normalized = channels <= 16;
+        result.push_back((value * spec.value_scale - (normalized ? static_cast<double>(spec.mean[c]) : 0.0)) /
+                         (normalized ? static_cast<double>(spec.std[c]) : 1.0));
+      }
+  return result;
+}
+
+struct Loaded {
+  std::vector<double> dst, labels;
+};
+
+Loaded run(Device& device, LoadSpec spec, DataType type, const Images& images, const std::vector<int32_t>& indices,
+           bool augment) {
+  spec.type = type;
+  const auto kernel = own(device.batch_loader(spec));
+  const auto rows = static_cast<int64_t>(indices.size());
+  const Buffer dst(type, rows * images.samples->sample_elements()), labels(DataType::s32, rows);
+  const View labels_view = labels.view();
+  kernel->load(*images.samples, indices.data(), rows, kSeed, kEpoch, augment, dst.view(), &labels_view);
+  return {dst.values(), labels.values()};
+}
+
+TEST(BatchLoader, RefusesBadSpecs) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    const auto refuse = [&](const std::function<void(LoadSpec&)>& change, const char* part) {
+      LoadSpec spec;
+      change(spec);
+      expect_error([&] { own(device->batch_loader(spec)); }, part);
+    };
+    refuse([](auto& s) { s.height = 0; }, "height in [1,");
+    refuse([](auto& s) { s.channels = -1; }, "channels in [1,");
+    refuse([](auto& s) { s.height = s.width = s.channels = 2000000000; }, "at most 2^48 elements");
+    refuse([](auto& s) { s.augmentation = static_cast<Augmentation>(5); }, "augmentation in [0, 4], got 5");
+    refuse([](auto& s) { s.pad = -1; }, "pad in [0,");
+    refuse([](auto& s) { s.pad = int64_t{1} << 40; }, "pad in [0,");
+    refuse([](auto& s) { s.fill = NAN; }, "a finite fill");
+    refuse([](auto& s) { s.degrees = 181; }, "degrees in [0, 180]");
+    refuse([](auto& s) { s.translate = -0.5; }, "translate in [0, 1]");
+    refuse([](auto& s) { s.value_scale = INFINITY; }, "a finite value_scale");
+    refuse([](auto& s) { s.std[3] = 0; }, "std above 0, got 0 for channel 3");
+    refuse([](auto& s) { s.mean[15] = NAN; }, "a finite mean");
+    refuse([](auto& s) { s.channels = 17, s.mean[2] = 1; }, "mean 0 and std 1 above 16 channels");
+    refuse([](auto& s) { s.type = DataType::u8; }, "got u8");
+  }
+}
+
+TEST(BatchLoader, RefusesBadArguments) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    const LoadSpec spec = make_spec(Augmentation::flip, 4, 5, 3);
+    const Images images = make_images(DataType::u8, 6, spec, 1);
+    const auto kernel = own(device->batch_loader(spec));
+    const Buffer dst(DataType::f32, 2 * 60), labels(DataType::s32, 2);
+    const View y = labels.view();
+    const auto refuse = [&](const std::vector<int32_t>& indices, int64_t rows, const View& to, const View* to_labels,
+                            const char* part) {
+      expect_error(
+          [&] {
+            kernel->load(*images.samples, indices.empty() ? nullptr : indices.data(), rows, 1, 1, true, to, to_labels);
+          },
+          part);
+    };
+    refuse({0, 6}, 2, dst.view(), &y, "indices in [0, 6), got 6 in row 1");
+    refuse({-1, 0}, 2, dst.view(), &y, "got -1 in row 0");
+    refuse({}, 2, dst.view(), &y, "indices, got null");
+    refuse({0, 1, 2}, 3, dst.view(), &y, "dst of at least 180 f32, got 120 f32");
+    refuse({0, 1}, -2, dst.view(), &y, "rows in [0,");
+    const View one(y.data, 1, DataType::s32), floats(y.data, 2, DataType::f32);
+    refuse({0, 1}, 2, dst.view(), &one, "labels of at least 2 s32");
+    refuse({0, 1}, 2, dst.view(), &floats, "labels of at least 2 s32");
+    const LoadSpec other = make_spec(Augmentation::flip, 5, 4, 3);
+    const auto wrong = own(device->batch_loader(other));
+    const int32_t index = 0;
+    expect_error([&] { wrong->load(*images.samples, &index, 1, 1, 1, true, dst.view(), nullptr); },
+                 "samples of 5x4x3, got 4x5x3");
+  }
+}
+
+TEST(BatchLoader, MatchesTheFormulaOverTheGrid) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const std::vector<int32_t> indices{5, 0, 39, 17, 5, 22, 8, 31};
+  for (const Augmentation augmentation : {Augmentation::none, Augmentation::flip, Augmentation::crop_flip,
+                                          Augmentation::pad_crop_flip, Augmentation::affine}) {
+    for (const int64_t channels : {1, 3, 4, 16, 17}) {
+      for (const DataType type : {DataType::u8, DataType::f32}) {
+        for (const bool augment : {false, true}) {
+          LoadSpec spec = make_spec(augmentation, 9, 17, channels);
+          if (type == DataType::f32) spec.value_scale = 1;
+          SCOPED_TRACE(::testing::Message()
+                       << "augmentation " << static_cast<int>(augmentation) << " channels " << channels << " type "
+                       << static_cast<int>(type) << " augment " << augment);
+          const Images images = make_images(type, 40, spec, 7);
+          std::vector<double> expected, labels;
+          for (const int32_t index : indices) {
+            const std::vector<double> image = formula(spec, images, index, augment);
+            expected.insert(expected.end(), image.begin(), image.end());
+            labels.push_back(images.labels[static_cast<size_t>(index)]);
+          }
+          const Loaded exact = run(*reference, spec, DataType::f64, images, indices, augment);
+          expect_close("dst", exact.dst, expected, Tolerance::kDouble);
+          expect_equal("labels", exact.labels, labels);
+          for (Device* device : {reference.get(), cpu.get()}) {
+            const Loaded loaded = run(*device, spec, DataType::f32, images, indices, augment);
+            expect_close("dst", loaded.dst, expected, Tolerance::kLoader);
+            expect_equal("labels", loaded.labels, labels);
+          }
+          const Loaded once = run(*cpu, spec, DataType::f32, images, indices, augment);
+          expect_equal("dst again", run(*cpu, spec, DataType::f32, images, indices, augment).dst, once.dst);
+        }
+      }
+    }
+  }
+}
+
+TEST(BatchLoader, PlacesAreTheSameOnBothBackends) {
+  // Without scaling every value is a pixel: bit for bit, whatever the crop and flip.
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  for (const Augmentation augmentation :
+       {Augmentation::none, Augmentation::flip, Augmentation::crop_flip, Augmentation::pad_crop_flip}) {
+    LoadSpec spec;
+    spec.height = spec.width = 12;
+    spec.channels = 3;
+    spec.augmentation = augmentation;
+    spec.value_scale = 1;
+    const Images images = make_images(DataType::u8, 300, spec, 2);
+    std::vector<int32_t> indices(300);
+    for (int32_t i = 0; i < 300; ++i) indices[static_cast<size_t>(i)] = i;
+    expect_equal("dst", run(*cpu, spec, DataType::f32, images, indices, true).dst,
+                 run(*reference, spec, DataType::f32, images, indices, true).dst);
+  }
+}
+
+TEST(BatchLoader, DrawsDependOnTheSampleNotOnTheBatch) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto device = make_device(name);
+    const LoadSpec spec = make_spec(Augmentation::pad_crop_flip, 8, 8, 3);
+    const Images images = make_images(DataType::u8, 40, spec, 3);
+    const Loaded together = run(*device, spec, DataType::f32, images, {30, 4, 12, 4}, true);
+    const Loaded alone = run(*device, spec, DataType::f32, images, {4}, true);
+    const std::vector<double> second(together.dst.begin() + 192, together.dst.begin() + 384);
+    const std::vector<double> last(together.dst.begin() + 576, together.dst.end());
+    expect_equal("row 1", second, alone.dst);
+    expect_equal("row 3", last, alone.dst);
+
+    const auto kernel = own(device->batch_loader(spec));
+    const Buffer other_epoch(DataType::f32, 192), other_seed(DataType::f32, 192);
+    const int32_t index = 4;
+    kernel->load(*images.samples, &index, 1, kSeed, kEpoch + 1, true, other_epoch.view(), nullptr);
+    kernel->load(*images.samples, &index, 1, kSeed + 1, kEpoch, true, other_seed.view(), nullptr);
+    EXPECT_NE(other_epoch.values(), alone.dst);
+    EXPECT_NE(other_seed.values(), alone.dst);
+  }
+}
+
+}  // namespace
+}  // namespace ghostbatch::tests

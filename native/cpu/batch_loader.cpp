@@ -18,7 +18,8 @@ class SimdBatchLoader final : public BatchLoader {
         table_(*table_for("batch_loader", spec.type, simd_tables().loader_f32, simd_tables().loader_bf16)) {
     const int64_t channels = spec_.channels <= kNormalizedChannels ? spec_.channels : 1;
     for (int64_t i = 0; i < channels * kLanes; ++i) {
-      const double mean = static_cast<double>(spec_.mean[i % channels]), std = static_cast<double>(spec_.std[i % channels]);
+      const double mean = static_cast<double>(spec_.mean[i % channels]),
+                   std = static_cast<double>(spec_.std[i % channels]);
       scale_.push_back(static_cast<float>(spec_.value_scale / std));
       shift_.push_back(static_cast<float>(-mean / std));
     }
@@ -27,8 +28,8 @@ class SimdBatchLoader final : public BatchLoader {
   const char* implementation() const override { return simd_implementation(); }
 
  private:
-  void do_load(const Samples& samples, const int32_t* indices, int64_t rows, uint64_t seed, uint64_t epoch, bool augment,
-               const View& dst, const View* labels) const override {
+  void do_load(const Samples& samples, const int32_t* indices, int64_t rows, uint64_t seed, uint64_t epoch,
+               bool augment, const View& dst, const View* labels) const override {
     LoadCall call{};
     call.height = spec_.height;
     call.width = spec_.width;
@@ -66,6 +67,8 @@ class SimdBatchLoader final : public BatchLoader {
 
 }  // namespace
 
-BatchLoader* make_batch_loader(const LoadSpec& spec) { return new SimdBatchLoader(spec); }
+BatchLoader* make_batch_loader(const LoadSpec& spec) {
+  return new SimdBatchLoader(spec);
+}
 
 }  // namespace ghostbatch::cpu

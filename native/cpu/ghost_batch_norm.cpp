@@ -80,6 +80,8 @@ class SimdGhostBatchNorm final : public GhostBatchNorm {
 
 }  // namespace
 
-GhostBatchNorm* make_ghost_batch_norm(const GhostBatchNormSpec& spec) { return new SimdGhostBatchNorm(spec); }
+GhostBatchNorm* make_ghost_batch_norm(const GhostBatchNormSpec& spec) {
+  return new SimdGhostBatchNorm(spec);
+}
 
 }  // namespace ghostbatch::cpu

@@ -8,7 +8,8 @@ namespace {
 class SimdPooling final : public Pooling {
  public:
   explicit SimdPooling(const PoolSpec& spec)
-      : Pooling(spec), table_(*table_for("pooling", spec.type, simd_tables().pooling_f32, simd_tables().pooling_bf16)) {}
+      : Pooling(spec),
+        table_(*table_for("pooling", spec.type, simd_tables().pooling_f32, simd_tables().pooling_bf16)) {}
 
   const char* implementation() const override { return simd_implementation(); }
 
@@ -30,7 +31,7 @@ class SimdPooling final : public Pooling {
   }
 
   PoolCall call_on(int64_t rows) const {
-    return {rows,           spec_.height,   spec_.width, spec_.channels, spec_.window_h,      spec_.window_w,
+    return {rows,           spec_.height,   spec_.width, spec_.channels, spec_.window_h,     spec_.window_w,
             spec_.stride_h, spec_.stride_w, spec_.pad_h, spec_.pad_w,    spec_.out_height(), spec_.out_width()};
   }
 
@@ -39,6 +40,8 @@ class SimdPooling final : public Pooling {
 
 }  // namespace
 
-Pooling* make_pooling(const PoolSpec& spec) { return new SimdPooling(spec); }
+Pooling* make_pooling(const PoolSpec& spec) {
+  return new SimdPooling(spec);
+}
 
 }  // namespace ghostbatch::cpu

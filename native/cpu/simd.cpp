@@ -7,19 +7,19 @@
 #include "ghostbatch/types.h"
 
 // Every source of simd/ is compiled into a namespace named after its instruction set.
-#define GHOSTBATCH_DECLARE_ISA(isa_name)                                                                            \
-  namespace simd_##isa_name {                                                                                       \
-  extern const GhostBatchNormTable ghost_batch_norm_f32, ghost_batch_norm_bf16;                                     \
-  extern const ElementwiseTable elementwise_f32, elementwise_bf16;                                                  \
-  extern const SoftmaxTable softmax_f32, softmax_bf16;                                                              \
-  extern const PoolingTable pooling_f32, pooling_bf16;                                                              \
-  extern const LoaderTable loader_f32, loader_bf16;                                                                 \
-  extern const VectorTable vector_f32, vector_f64;                                                                  \
-  static const SimdTables tables = {#isa_name,         &ghost_batch_norm_f32, &ghost_batch_norm_bf16,               \
-                                    &elementwise_f32,  &elementwise_bf16,     &softmax_f32,                         \
-                                    &softmax_bf16,     &pooling_f32,          &pooling_bf16,                        \
-                                    &loader_f32,       &loader_bf16,          &vector_f32,                          \
-                                    &vector_f64};                                                                   \
+#define GHOSTBATCH_DECLARE_ISA(isa_name)                                                               \
+  namespace simd_##isa_name {                                                                          \
+    extern const GhostBatchNormTable ghost_batch_norm_f32, ghost_batch_norm_bf16;                      \
+    extern const ElementwiseTable elementwise_f32, elementwise_bf16;                                   \
+    extern const SoftmaxTable softmax_f32, softmax_bf16;                                               \
+    extern const PoolingTable pooling_f32, pooling_bf16;                                               \
+    extern const LoaderTable loader_f32, loader_bf16;                                                  \
+    extern const VectorTable vector_f32, vector_f64;                                                   \
+    static const SimdTables tables = {#isa_name,        &ghost_batch_norm_f32, &ghost_batch_norm_bf16, \
+                                      &elementwise_f32, &elementwise_bf16,     &softmax_f32,           \
+                                      &softmax_bf16,    &pooling_f32,          &pooling_bf16,          \
+                                      &loader_f32,      &loader_bf16,          &vector_f32,            \
+                                      &vector_f64};                                                    \
   }
 
 namespace ghostbatch {
@@ -93,6 +93,8 @@ const SimdTables& simd_tables() {
   return tables;
 }
 
-const char* simd_isa() { return simd_tables().isa; }
+const char* simd_isa() {
+  return simd_tables().isa;
+}
 
 }  // namespace ghostbatch

@@ -15,9 +15,9 @@ class SimdSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
     const SoftmaxTable& table =
         *table_for("softmax_cross_entropy", logits.type, simd_tables().softmax_f32, simd_tables().softmax_bf16);
     result = LossResult{};
-    result.loss = table.run(logits.data, labels.as<int32_t>(), weights == nullptr ? nullptr : weights->as<float>(), rows,
-                            classes, label_smoothing, scale, diff_logits == nullptr ? nullptr : diff_logits->data,
-                            result.correct);
+    result.loss =
+        table.run(logits.data, labels.as<int32_t>(), weights == nullptr ? nullptr : weights->as<float>(), rows, classes,
+                  label_smoothing, scale, diff_logits == nullptr ? nullptr : diff_logits->data, result.correct);
   }
 };
 

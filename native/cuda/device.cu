@@ -35,8 +35,12 @@ class Text {
   size_t length_ = 0;
 };
 
-int major_of(int version) { return version / 1000; }
-int minor_of(int version) { return version % 1000 / 10; }
+int major_of(int version) {
+  return version / 1000;
+}
+int minor_of(int version) {
+  return version % 1000 / 10;
+}
 
 /// Number of devices, 0 after writing the reason why none can be used.
 int usable_devices(Text& reason) {
@@ -84,9 +88,10 @@ bool check_device(int32_t abi, int32_t ordinal, Text& reason) {
                properties.major, properties.minor, ordinal, properties.name);
     return false;
   }
-  reason.add("[cuda] needs CUDA kernels, got a build that has none yet: device %d (%s, compute capability %d.%d) was "
-             "found, but networks run on cpu only",
-             ordinal, properties.name, properties.major, properties.minor);
+  reason.add(
+      "[cuda] needs CUDA kernels, got a build that has none yet: device %d (%s, compute capability %d.%d) was "
+      "found, but networks run on cpu only",
+      ordinal, properties.name, properties.major, properties.minor);
   return false;
 }
 

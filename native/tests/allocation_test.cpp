@@ -9,32 +9,32 @@ namespace {
 std::atomic<int64_t> allocations{0};
 }  // namespace
 
-// Of the whole program, the library included.
-void* operator new(size_t size) {
+// Of the whole program, the library included. Not inlined: the compiler would see `free` of what `new` gave.
+[[gnu::noinline]] void* operator new(size_t size) {
   ++allocations;
   if (void* const data = std::malloc(size)) return data;
   throw std::bad_alloc();
 }
-void* operator new[](size_t size) {
+[[gnu::noinline]] void* operator new[](size_t size) {
   return operator new(size);
 }
-void* operator new(size_t size, const std::nothrow_t&) noexcept {
+[[gnu::noinline]] void* operator new(size_t size, const std::nothrow_t&) noexcept {
   ++allocations;
   return std::malloc(size);
 }
-void* operator new[](size_t size, const std::nothrow_t& tag) noexcept {
+[[gnu::noinline]] void* operator new[](size_t size, const std::nothrow_t& tag) noexcept {
   return operator new(size, tag);
 }
-void operator delete(void* data) noexcept {
+[[gnu::noinline]] void operator delete(void* data) noexcept {
   std::free(data);
 }
-void operator delete[](void* data) noexcept {
+[[gnu::noinline]] void operator delete[](void* data) noexcept {
   std::free(data);
 }
-void operator delete(void* data, size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* data, size_t) noexcept {
   std::free(data);
 }
-void operator delete[](void* data, size_t) noexcept {
+[[gnu::noinline]] void operator delete[](void* data, size_t) noexcept {
   std::free(data);
 }
 

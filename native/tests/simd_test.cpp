@@ -237,8 +237,8 @@ TEST_P(SimdTest, MaskOfBackwardIsExactlyThatOfForward) {
   for (int64_t i = 0; i < data.src.size(); ++i) {
     const int64_t c = i % shape.channels;
     const double rstd = 1 / std::sqrt(static_cast<double>(data.variance[c]) + 1e-5);
-    const double root = static_cast<double>(data.mean[c]) - static_cast<double>(data.beta[c]) /
-                                                                (static_cast<double>(data.gamma[c]) * rstd);
+    const double root = static_cast<double>(data.mean[c]) -
+                        static_cast<double>(data.beta[c]) / (static_cast<double>(data.gamma[c]) * rstd);
     data.src[i] = static_cast<float>(root) * (1.0f + 1e-7f * static_cast<float>(i % 7 - 3));
     data.diff_dst[i] = 1;
   }
@@ -307,8 +307,8 @@ TEST_P(SimdTest, BackwardAgreesWithFormula) {
             ASSERT_NEAR(sum_g_xhat[c], product, 4e-6 * (1 + size)) << what << " channel " << c;
             for (int64_t i = 0; i < shape.places; ++i) {
               const size_t k = static_cast<size_t>(i);
-              const double wanted = static_cast<double>(data.gamma[c]) * rstd *
-                                    (masked[k] - sum / m - xhat[k] * product / m);
+              const double wanted =
+                  static_cast<double>(data.gamma[c]) * rstd * (masked[k] - sum / m - xhat[k] * product / m);
               const double scale = 1 + std::abs(static_cast<double>(data.gamma[c]) * rstd) * 10;
               ASSERT_NEAR(data.value(diff_src, i, c), wanted, 2e-6 * scale) << what << " channel " << c;
             }
@@ -323,7 +323,8 @@ TEST_P(SimdTest, BackwardInPlaceHasTheSameBits) {
   for (const NormShape& shape : {NormShape{100, 3}, NormShape{50, 17}, NormShape{600, 64}}) {
     const NormData data(shape);
     const GhostBatchNormTable& table = *tables().ghost_batch_norm_f32;
-    Guarded<double> sum_g(shape.channels), sum_g_xhat(shape.channels), again(shape.channels), again_xhat(shape.channels);
+    Guarded<double> sum_g(shape.channels), sum_g_xhat(shape.channels), again(shape.channels),
+        again_xhat(shape.channels);
     NormCall call = data.call(true);
     call.diff_dst = data.diff_dst.data();
     table.backward_sums(call, sum_g.data(), sum_g_xhat.data());
@@ -460,7 +461,8 @@ TEST_P(SimdTest, SoftmaxAgreesWithDouble) {
       }
       const double log_sum = static_cast<double>(x[largest]) + std::log(sum);
       const double weight = static_cast<double>(weights[row]);
-      loss += weight * ((1 - smoothing) * (log_sum - static_cast<double>(x[labels[row]])) + smoothing * (log_sum - mean));
+      loss +=
+          weight * ((1 - smoothing) * (log_sum - static_cast<double>(x[labels[row]])) + smoothing * (log_sum - mean));
       correct += largest == labels[row];
       for (int64_t c = 0; c < classes; ++c) {
         const double t = smoothing / static_cast<double>(classes) + (c == labels[row] ? 1 - smoothing : 0);
@@ -470,7 +472,8 @@ TEST_P(SimdTest, SoftmaxAgreesWithDouble) {
     }
     int64_t count = 0, count_in_place = 0;
     const auto run = tables().softmax_f32->run;
-    const double sum = run(logits.data(), labels.data(), weights.data(), rows, classes, smoothing, scale, got.data(), count);
+    const double sum =
+        run(logits.data(), labels.data(), weights.data(), rows, classes, smoothing, scale, got.data(), count);
     EXPECT_NEAR(sum, loss, 1e-6 * loss) << classes;
     EXPECT_EQ(count, correct);
     for (int64_t i = 0; i < got.size(); ++i) {
@@ -505,15 +508,34 @@ struct PoolCase {
 PoolCall call_of(const PoolCase& shape, int64_t rows) {
   const int64_t p = (shape.height + 2 * shape.pad - shape.window) / shape.stride + 1;
   const int64_t q = (shape.width + 2 * shape.pad - shape.window) / shape.stride + 1;
-  return {rows,         shape.height, shape.width, shape.channels, shape.window, shape.window,
-          shape.stride, shape.stride, shape.pad,   shape.pad,      p,            q};
+  return {rows,
+          shape.height,
+          shape.width,
+          shape.channels,
+          shape.window,
+          shape.window,
+          shape.stride,
+          shape.stride,
+          shape.pad,
+          shape.pad,
+          p,
+          q};
+}
+
+/// What goes in comes out: the gradient of every window lands inside the image.
+void expect_gradient_arrives(const Floats& diff_src, const Floats& diff_dst) {
+  double in = 0, out = 0;
+  for (int64_t i = 0; i < diff_dst.size(); ++i) in += static_cast<double>(diff_dst[i]);
+  for (int64_t i = 0; i < diff_src.size(); ++i) out += static_cast<double>(diff_src[i]);
+  EXPECT_NEAR(in, out, 1e-4);
 }
 
 TEST_P(SimdTest, PoolingAgreesWithPortable) {
   for (int64_t channels : {1, 3, 15, 16, 17, 64, 65}) {
-    for (const PoolCase& shape : {PoolCase{6, 6, channels, 2, 2, 0}, PoolCase{7, 5, channels, 3, 2, 1},
-                                  PoolCase{5, 7, channels, 3, 1, 1}, PoolCase{5, 5, channels, 5, 5, 0},
-                                  PoolCase{7, 7, channels, 2, 3, 0}}) {
+    for (const PoolCase& shape :
+         {PoolCase{6, 6, channels, 2, 2, 0}, PoolCase{7, 5, channels, 3, 2, 1}, PoolCase{5, 7, channels, 3, 1, 1},
+          PoolCase{5, 5, channels, 5, 5, 0}, PoolCase{7, 7, channels, 2, 3, 0}, PoolCase{5, 5, channels, 5, 1, 0},
+          PoolCase{6, 6, channels, 4, 4, 1}}) {
       const int64_t rows = 2;
       const PoolCall call = call_of(shape, rows);
       const int64_t outputs = rows * call.out_height * call.out_width * channels;
@@ -529,16 +551,20 @@ TEST_P(SimdTest, PoolingAgreesWithPortable) {
       expect_same_bits(workspace, other_workspace, "winners");
       tables().pooling_f32->max_forward(call, src.data(), dst.data(), nullptr);
       expect_same_bits(dst, other_dst, "max without workspace");
+      for (Floats* poisoned : {&diff_src, &other_diff_src}) std::fill_n(poisoned->data(), poisoned->size(), 77.0f);
       tables().pooling_f32->max_backward(call, diff_dst.data(), workspace.data(), diff_src.data());
       portable().pooling_f32->max_backward(call, diff_dst.data(), workspace.data(), other_diff_src.data());
       expect_same_bits(diff_src, other_diff_src, "max backward");
+      expect_gradient_arrives(diff_src, diff_dst);
       src[src.size() / 3] = 1;
+      for (Floats* poisoned : {&diff_src, &other_diff_src}) std::fill_n(poisoned->data(), poisoned->size(), 77.0f);
       tables().pooling_f32->average_forward(call, src.data(), dst.data());
       portable().pooling_f32->average_forward(call, src.data(), other_dst.data());
       expect_near(dst, other_dst, 1e-6, "average");
       tables().pooling_f32->average_backward(call, diff_dst.data(), diff_src.data());
       portable().pooling_f32->average_backward(call, diff_dst.data(), other_diff_src.data());
       expect_near(diff_src, other_diff_src, 1e-6, "average backward");
+      expect_gradient_arrives(diff_src, diff_dst);
     }
   }
 }
@@ -562,7 +588,8 @@ TEST_P(SimdTest, MaxPoolingTakesTheFirstWinnerAndTheFirstNan) {
 
 TEST_P(SimdTest, LoaderCropsAndFlips) {
   for (int64_t channels : {1, 3, 16, 17}) {
-    const int64_t height = 5, width = 7, elements = height * width * channels, period = channels <= 16 ? 16 * channels : 16;
+    const int64_t height = 5, width = 7, elements = height * width * channels,
+                  period = channels <= 16 ? 16 * channels : 16;
     Guarded<uint8_t> bytes(elements);
     Floats floats(elements), scale(period), shift(period);
     for (int64_t i = 0; i < elements; ++i) floats[i] = bytes[i] = static_cast<uint8_t>(i * 37 + 11);
@@ -603,7 +630,8 @@ TEST_P(SimdTest, LoaderCropsAndFlips) {
               const bool inside = from_y >= 0 && from_y < height && from_x >= 0 && from_x < width;
               const double value =
                   inside ? static_cast<double>(floats[(from_y * width + from_x) * channels + c]) : 99.0;
-              const double wanted = value * static_cast<double>(scale[c % period]) + static_cast<double>(shift[c % period]);
+              const double wanted =
+                  value * static_cast<double>(scale[c % period]) + static_cast<double>(shift[c % period]);
               ASSERT_NEAR(static_cast<double>(of_bytes[i]), wanted, 1e-6 * (1 + std::abs(wanted)))
                   << channels << " channels, crop " << crop_y << " " << crop_x << " at " << i;
             }
@@ -678,8 +706,8 @@ void expect_same_updates(const VectorTable& got, const VectorTable& wanted) {
     }
     ASSERT_NEAR(got.dot(x.data(), gradient.data(), n), wanted.dot(x.data(), gradient.data(), n), 1e-11);
     ASSERT_NEAR(got.sum(x.data(), n), wanted.sum(x.data(), n), 1e-11);
-    ASSERT_NEAR(got.squared_distance(x.data(), gradient.data(), n), wanted.squared_distance(x.data(), gradient.data(), n),
-                1e-10);
+    ASSERT_NEAR(got.squared_distance(x.data(), gradient.data(), n),
+                wanted.squared_distance(x.data(), gradient.data(), n), 1e-10);
     T largest = 0;
     for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(x[i]));
     EXPECT_EQ(got.max_abs(x.data(), n), static_cast<double>(largest));

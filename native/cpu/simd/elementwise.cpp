@@ -9,9 +9,8 @@ template <typename T>
 void relu_forward(const void* src_data, void* dst_data, int64_t elements) {
   const T* src = static_cast<const T*>(src_data);
   T* dst = static_cast<T*>(dst_data);
-  for_each_vector(elements, [&]<bool kTail>(int64_t i, int64_t n) {
-    set_at<kTail>(dst + i, relu(get<kTail>(src + i, n)), n);
-  });
+  for_each_vector(elements,
+                  [&]<bool kTail>(int64_t i, int64_t n) { set_at<kTail>(dst + i, relu(get<kTail>(src + i, n)), n); });
 }
 
 template <typename T>

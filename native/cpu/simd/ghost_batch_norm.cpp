@@ -1,8 +1,8 @@
 // Ghost batch norm on one run of places [places, C], channels contiguous: see ghostbatch/ghost_batch_norm.h.
 //
 // Places are taken as rows of whole vectors: where C is not a multiple of the lanes, or small, `repeat` places make a
-// row, and the channels' parameters are repeated alike, so that C = 1 or 3 runs as C = 64 does. Wide activations are cut
-// into panels of kPanel channels. Within a panel, memory is read in order, some kilobytes of rows at a time; the
+// row, and the channels' parameters are repeated alike, so that C = 1 or 3 runs as C = 64 does. Wide activations are
+// cut into panels of kPanel channels. Within a panel, memory is read in order, some kilobytes of rows at a time; the
 // channels' parameters and sums stay in registers for one such group of rows.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
@@ -54,8 +54,8 @@ struct Rows {
   }
 };
 
-/// Runs body.operator()<U, kTail>(offset, rows, column, lanes) over rows [first, last) of a panel: U vectors at `column`
-/// (or a part of one) of `rows` rows from element `offset`.
+/// Runs body.operator()<U, kTail>(offset, rows, column, lanes) over rows [first, last) of a panel: U vectors at
+/// `column` (or a part of one) of `rows` rows from element `offset`.
 template <int kUnroll, typename Body>
 GHOSTBATCH_INLINE void for_each_tile(int64_t first, int64_t last, int64_t stride, int64_t width, const Body& body) {
   const int64_t group = larger<int64_t>(8, kGroup / width);
@@ -219,24 +219,24 @@ void normalize_as(const NormCall& call) {
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* residual = kResidual ? static_cast<const T*>(call.residual) + channel : nullptr;
     T* dst = static_cast<T*>(call.out) + channel;
-    for_each_tile<kWide>(rows, [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column,
-                                                             int64_t lanes) {
-      vf mean[kVectors], factor[kVectors], beta[kVectors];
-      for (int u = 0; u < kVectors; ++u) {
-        mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
-        factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
-        beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
-      }
-      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
-        for (int u = 0; u < kVectors; ++u) {
-          const int64_t at = offset + u * kLanes;
-          vf y = fma(get<kTail>(src + at, lanes) - mean[u], factor[u], beta[u]);
-          if constexpr (kResidual) y = y + get<kTail>(residual + at, lanes);
-          if constexpr (kRelu) y = relu(y);
-          set_at<kTail>(dst + at, y, lanes);
-        }
-      }
-    });
+    for_each_tile<kWide>(rows,
+                         [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
+                           vf mean[kVectors], factor[kVectors], beta[kVectors];
+                           for (int u = 0; u < kVectors; ++u) {
+                             mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
+                             factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
+                             beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
+                           }
+                           for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+                             for (int u = 0; u < kVectors; ++u) {
+                               const int64_t at = offset + u * kLanes;
+                               vf y = fma(get<kTail>(src + at, lanes) - mean[u], factor[u], beta[u]);
+                               if constexpr (kResidual) y = y + get<kTail>(residual + at, lanes);
+                               if constexpr (kRelu) y = relu(y);
+                               set_at<kTail>(dst + at, y, lanes);
+                             }
+                           }
+                         });
   }
 }
 
@@ -263,36 +263,36 @@ void backward_sums_as(const NormCall& call, double* sum_g, double* sum_g_xhat) {
     const T* diff_dst2 = kSecond ? static_cast<const T*>(call.diff_dst2) + channel : nullptr;
     T* out = kWrite ? static_cast<T*>(call.out) + channel : nullptr;
     Sums sums(rows);
-    sums.add<kNarrow>(rows, [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column,
-                                                          int64_t lanes) {
-      vf mean[kVectors], factor[kVectors], beta[kVectors], sum[kVectors], product[kVectors];
-      for (int u = 0; u < kVectors; ++u) {
-        mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
-        if constexpr (kMask == Mask::src) {
-          factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
-          beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
-        }
-        sum[u] = get<kTail>(sums.a + column + u * kLanes, lanes);
-        product[u] = get<kTail>(sums.b + column + u * kLanes, lanes);
-      }
-      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
-        for (int u = 0; u < kVectors; ++u) {
-          const int64_t at = offset + u * kLanes;
-          const vf d = get<kTail>(src + at, lanes) - mean[u];
-          vf g = get<kTail>(diff_dst + at, lanes);
-          if constexpr (kSecond) g = g + get<kTail>(diff_dst2 + at, lanes);
-          if constexpr (kMask == Mask::src) g = keep(greater(fma(d, factor[u], beta[u]), zero()), g);
-          if constexpr (kMask == Mask::dst) g = keep(greater(get<kTail>(dst + at, lanes), zero()), g);
-          sum[u] = sum[u] + g;
-          product[u] = fma(g, d, product[u]);
-          if constexpr (kWrite) set_at<kTail>(out + at, g, lanes);
-        }
-      }
-      for (int u = 0; u < kVectors; ++u) {
-        set_at<kTail>(sums.a + column + u * kLanes, sum[u], lanes);
-        set_at<kTail>(sums.b + column + u * kLanes, product[u], lanes);
-      }
-    });
+    sums.add<kNarrow>(rows,
+                      [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
+                        vf mean[kVectors], factor[kVectors], beta[kVectors], sum[kVectors], product[kVectors];
+                        for (int u = 0; u < kVectors; ++u) {
+                          mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
+                          if constexpr (kMask == Mask::src) {
+                            factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
+                            beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
+                          }
+                          sum[u] = get<kTail>(sums.a + column + u * kLanes, lanes);
+                          product[u] = get<kTail>(sums.b + column + u * kLanes, lanes);
+                        }
+                        for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+                          for (int u = 0; u < kVectors; ++u) {
+                            const int64_t at = offset + u * kLanes;
+                            const vf d = get<kTail>(src + at, lanes) - mean[u];
+                            vf g = get<kTail>(diff_dst + at, lanes);
+                            if constexpr (kSecond) g = g + get<kTail>(diff_dst2 + at, lanes);
+                            if constexpr (kMask == Mask::src) g = keep(greater(fma(d, factor[u], beta[u]), zero()), g);
+                            if constexpr (kMask == Mask::dst) g = keep(greater(get<kTail>(dst + at, lanes), zero()), g);
+                            sum[u] = sum[u] + g;
+                            product[u] = fma(g, d, product[u]);
+                            if constexpr (kWrite) set_at<kTail>(out + at, g, lanes);
+                          }
+                        }
+                        for (int u = 0; u < kVectors; ++u) {
+                          set_at<kTail>(sums.a + column + u * kLanes, sum[u], lanes);
+                          set_at<kTail>(sums.b + column + u * kLanes, product[u], lanes);
+                        }
+                      });
     for (int64_t i = 0; i < rows.channels; ++i) {
       double sum, product;
       sums.of_channel(rows, i, sum, product);
@@ -338,26 +338,26 @@ void backward_apply_as(const NormCall& call) {
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* diff_dst = static_cast<const T*>(call.diff_dst) + channel;
     T* out = static_cast<T*>(call.out) + channel;
-    for_each_tile<kNarrow>(rows, [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column,
-                                                               int64_t lanes) {
-      vf mean[kVectors], factor[kVectors], beta[kVectors], a[kVectors], b[kVectors];
-      for (int u = 0; u < kVectors; ++u) {
-        mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
-        factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
-        if constexpr (kMask) beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
-        a[u] = get<kTail>(slope + column + u * kLanes, lanes);
-        b[u] = get<kTail>(shift + column + u * kLanes, lanes);
-      }
-      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
-        for (int u = 0; u < kVectors; ++u) {
-          const int64_t at = offset + u * kLanes;
-          const vf d = get<kTail>(src + at, lanes) - mean[u];
-          vf g = get<kTail>(diff_dst + at, lanes);
-          if constexpr (kMask) g = keep(greater(fma(d, factor[u], beta[u]), zero()), g);
-          set_at<kTail>(out + at, fma(g, factor[u], fma(d, a[u], b[u])), lanes);
-        }
-      }
-    });
+    for_each_tile<kNarrow>(rows,
+                           [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
+                             vf mean[kVectors], factor[kVectors], beta[kVectors], a[kVectors], b[kVectors];
+                             for (int u = 0; u < kVectors; ++u) {
+                               mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
+                               factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
+                               if constexpr (kMask) beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
+                               a[u] = get<kTail>(slope + column + u * kLanes, lanes);
+                               b[u] = get<kTail>(shift + column + u * kLanes, lanes);
+                             }
+                             for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+                               for (int u = 0; u < kVectors; ++u) {
+                                 const int64_t at = offset + u * kLanes;
+                                 const vf d = get<kTail>(src + at, lanes) - mean[u];
+                                 vf g = get<kTail>(diff_dst + at, lanes);
+                                 if constexpr (kMask) g = keep(greater(fma(d, factor[u], beta[u]), zero()), g);
+                                 set_at<kTail>(out + at, fma(g, factor[u], fma(d, a[u], b[u])), lanes);
+                               }
+                             }
+                           });
   }
 }
 

@@ -1,7 +1,8 @@
 // Max and average pooling, vectors along the channels: see ghostbatch/pooling.h.
 //
-// Where windows overlap, backward gathers: each place of diff_src adds up the windows that hold it, in row order, and is
-// written once. So it is deterministic, needs no zeroing, and keeps bf16 sums in f32. Where they do not, it scatters.
+// Where windows overlap, backward gathers: each place of diff_src adds up the windows that hold it, in row order, and
+// is written once. So it is deterministic, needs no zeroing, and keeps bf16 sums in f32. Where they do not, it
+// scatters.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
@@ -66,7 +67,8 @@ GHOSTBATCH_INLINE void for_each_place(const PoolCall& call, const Body& body) {
 }
 
 bool windows_are_apart(const PoolCall& call) {
-  return call.stride_h >= call.window_h && call.stride_w >= call.window_w;
+  return (call.stride_h >= call.window_h || call.out_height == 1) &&
+         (call.stride_w >= call.window_w || call.out_width == 1);
 }
 
 /// Zeroes diff_src where some of it lies in no window.
@@ -74,8 +76,8 @@ template <typename T>
 void clear_gaps(const PoolCall& call, T* diff_src) {
   const int64_t end_h = (call.out_height - 1) * call.stride_h - call.pad_h + call.window_h;
   const int64_t end_w = (call.out_width - 1) * call.stride_w - call.pad_w + call.window_w;
-  const bool covered = call.stride_h == call.window_h && call.stride_w == call.window_w && end_h >= call.height &&
-                       end_w >= call.width;
+  const bool covered = (call.stride_h == call.window_h || call.out_height == 1) && end_h >= call.height &&
+                       (call.stride_w == call.window_w || call.out_width == 1) && end_w >= call.width;
   const uint64_t elements = static_cast<uint64_t>(call.rows * call.height * call.width * call.channels);
   if (!covered) __builtin_memset(diff_src, 0, elements * sizeof(T));
 }

@@ -26,6 +26,9 @@ struct bf16 {
   uint16_t bits;
 };
 
+// clang-format off
+// A line an operation.
+
 GHOSTBATCH_INLINE float to_float(float value) { return value; }
 GHOSTBATCH_INLINE float to_float(bf16 value) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16);
@@ -255,6 +258,8 @@ GHOSTBATCH_INLINE vf zero() { return set(0.0f); }
 
 /// max(0, v); NaN stays NaN.
 GHOSTBATCH_INLINE vf relu(vf v) { return maximum(zero(), v); }
+
+// clang-format on
 
 // Whole vectors, or the first n lanes where `kTail`: one body serves both.
 template <bool kTail, typename T>

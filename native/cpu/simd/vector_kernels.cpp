@@ -1,15 +1,19 @@
 // Blocks of the one-pass kernels on the parameter vector: see ghostbatch/vector.h.
 //
-// Updates are plain loops without contraction, which the compiler turns into vectors: the same bits on every instruction
-// set. Sums are vectors of doubles, added up in a fixed order.
+// Updates are plain loops without contraction, which the compiler turns into vectors: the same bits on every
+// instruction set. Sums are vectors of doubles, added up in a fixed order.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
 namespace ghostbatch::GHOSTBATCH_SIMD {
 namespace {
 
-GHOSTBATCH_INLINE float root(float x) { return __builtin_sqrtf(x); }
-GHOSTBATCH_INLINE double root(double x) { return __builtin_sqrt(x); }
+GHOSTBATCH_INLINE float root(float x) {
+  return __builtin_sqrtf(x);
+}
+GHOSTBATCH_INLINE double root(double x) {
+  return __builtin_sqrt(x);
+}
 
 template <typename T>
 void fill(double value, void* x_data, int64_t n) {
@@ -189,8 +193,8 @@ double max_abs(const void* x_data, int64_t n) {
 
 template <typename T>
 constexpr VectorTable table_of() {
-  return {fill<T>, scale<T>, axpy<T>, dot<T>, sum<T>, squared_distance<T>, max_abs<T>, interpolate<T>, project_box<T>,
-          sgd<T>, adam<T>};
+  return {fill<T>,    scale<T>,       axpy<T>,        dot<T>, sum<T>, squared_distance<T>,
+          max_abs<T>, interpolate<T>, project_box<T>, sgd<T>, adam<T>};
 }
 
 }  // namespace

@@ -47,28 +47,29 @@ final class EvaluateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    if (data == null && source.run == null) {
+      throw new UsageException("--checkpoint needs --data: a model file does not name its data");
+    }
+    if (data != null && !Datasets.NAMES.contains(data)) {
+      throw new UsageException("--data needs one of " + Datasets.NAMES + ", got " + data);
+    }
+    Path model = source.file();
     String name = data;
     String folder = dataDir;
     if (name == null) {
-      if (source.run == null) {
-        throw new UsageException("--checkpoint needs --data: a model file does not name its data");
-      }
       TrainingSpec spec = RunFolder.config(source.run);
       name = spec.data();
       folder = folder == null ? spec.dataDir() : folder;
     }
-    if (!Datasets.NAMES.contains(name)) {
-      throw new UsageException("--data needs one of " + Datasets.NAMES + ", got " + name);
-    }
     try (Device opened = device.open();
-        Predictor predictor = Predictor.load(source.file(), opened)) {
+        Predictor predictor = Predictor.load(model, opened)) {
       DataPair pair = Datasets.load(name, folder == null ? null : Path.of(folder));
       Evaluation evaluation = predictor.evaluate(pair.test());
       if (json) {
         System.out.println(
             Json.write(
                 new JsonObject()
-                    .put("model", source.file().toString())
+                    .put("model", model.toString())
                     .put("data", name)
                     .put("backend", opened.name())
                     .put("samples", evaluation.samples())

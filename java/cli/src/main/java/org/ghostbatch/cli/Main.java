@@ -84,7 +84,7 @@ public final class Main implements Callable<Integer> {
             usageError(command, exception.getMessage());
             return BAD_USAGE;
           }
-          report(exception, parsed.hasMatchedOption("--debug"));
+          report(exception, command.getParseResult().hasMatchedOption("--debug"));
           return FAILED;
         });
     return commandLine;

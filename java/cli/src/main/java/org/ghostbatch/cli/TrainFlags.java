@@ -43,6 +43,8 @@ final class TrainFlags {
   }
 
   private TrainingSpec.Builder build() {
+    require(network.model != null, "needs --model", "none");
+    require(network.data != null, "needs --data", "none");
     require(Models.names().contains(network.model), "--model needs one of " + Models.names(), network.model);
     require(Datasets.NAMES.contains(network.data), "--data needs one of " + Datasets.NAMES, network.data);
     BatchSchedule sizes = sizes();
@@ -179,13 +181,12 @@ final class TrainFlags {
   }
 
   static final class NetworkAndData {
-    @Option(names = "--model", paramLabel = "M", required = true, description = "The network: softmax, f1, lenet, resnet20, resnet44 or resnet110.")
+    @Option(names = "--model", paramLabel = "M", description = "The network: softmax, f1, lenet, resnet20, resnet44 or resnet110.")
     String model;
 
     @Option(
         names = "--data",
         paramLabel = "D",
-        required = true,
         description = "The data: strokes (embedded), mnist, fashion-mnist, cifar10 or cifar100.")
     String data;
 

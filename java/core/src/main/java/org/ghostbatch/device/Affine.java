@@ -129,8 +129,7 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
     present("diff_bias", diffBias, hasBias);
     begin();
     try {
-      View weights =
-          useExactly("diff_weights", diffWeights, type.parameterType(), weightsElements);
+      View weights = useExactly("diff_weights", diffWeights, type.parameterType(), weightsElements);
       binding.backward_weights(
           useExactly("src", src, type, srcElements),
           useExactly("diff_dst", diffDst, type, dstElements),

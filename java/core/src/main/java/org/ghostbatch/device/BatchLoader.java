@@ -26,17 +26,27 @@ public final class BatchLoader extends NativeObject {
   }
 
   /**
-   * Loads samples[indices[0..rows)]. What is drawn at random depends on seed, epoch and sample alone.
+   * Loads samples[indices[0..rows)]. What is drawn at random depends on seed, epoch and sample
+   * alone.
    *
    * @param dst of at least [rows, H, W, C]
    * @param labels s32 of at least [rows], or null
    */
   public void load(
-      Samples samples, int[] indices, int rows, long seed, long epoch, boolean augment, Tensor dst, Tensor labels) {
+      Samples samples,
+      int[] indices,
+      int rows,
+      long seed,
+      long epoch,
+      boolean augment,
+      Tensor dst,
+      Tensor labels) {
     Check.present(kind, "samples", samples);
     Check.present(kind, "indices", indices);
     Check.range(kind, "rows", rows, 1, indices.length);
-    if (samples.height() != spec.height() || samples.width() != spec.width() || samples.channels() != spec.channels()) {
+    if (samples.height() != spec.height()
+        || samples.width() != spec.width()
+        || samples.channels() != spec.channels()) {
       throw Check.bad(
           kind,
           "samples of " + spec.height() + "x" + spec.width() + "x" + spec.channels(),

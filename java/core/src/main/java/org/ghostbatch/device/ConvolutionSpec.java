@@ -55,7 +55,9 @@ public record ConvolutionSpec(
       throw Check.bad(
           KIND,
           "a filter inside the padded image of "
-              + (height + 2L * padHeight) + " x " + (width + 2L * padWidth),
+              + (height + 2L * padHeight)
+              + " x "
+              + (width + 2L * padWidth),
           spanHeight + " x " + spanWidth);
     }
     Check.product(KIND, "src", batch, height, width, channels);
@@ -73,50 +75,170 @@ public record ConvolutionSpec(
   public static ConvolutionSpec of(
       int batch, int height, int width, int channels, int filters, int kernel) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernel, kernel, 1, 1, 0, 0, 1, 1, 1, false, false,
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernel,
+        kernel,
+        1,
+        1,
+        0,
+        0,
+        1,
+        1,
+        1,
+        false,
+        false,
         DataType.F32);
   }
 
   public ConvolutionSpec withStride(int stride) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, stride, stride,
-        padHeight, padWidth, dilationHeight, dilationWidth, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        stride,
+        stride,
+        padHeight,
+        padWidth,
+        dilationHeight,
+        dilationWidth,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   public ConvolutionSpec withPadding(int padding) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight,
-        strideWidth, padding, padding, dilationHeight, dilationWidth, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        strideHeight,
+        strideWidth,
+        padding,
+        padding,
+        dilationHeight,
+        dilationWidth,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   public ConvolutionSpec withDilation(int dilation) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight,
-        strideWidth, padHeight, padWidth, dilation, dilation, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        strideHeight,
+        strideWidth,
+        padHeight,
+        padWidth,
+        dilation,
+        dilation,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   public ConvolutionSpec withGroups(int groups) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight,
-        strideWidth, padHeight, padWidth, dilationHeight, dilationWidth, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        strideHeight,
+        strideWidth,
+        padHeight,
+        padWidth,
+        dilationHeight,
+        dilationWidth,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   public ConvolutionSpec withBias(boolean bias) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight,
-        strideWidth, padHeight, padWidth, dilationHeight, dilationWidth, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        strideHeight,
+        strideWidth,
+        padHeight,
+        padWidth,
+        dilationHeight,
+        dilationWidth,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   public ConvolutionSpec withRelu(boolean relu) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight,
-        strideWidth, padHeight, padWidth, dilationHeight, dilationWidth, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        strideHeight,
+        strideWidth,
+        padHeight,
+        padWidth,
+        dilationHeight,
+        dilationWidth,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   public ConvolutionSpec withType(DataType type) {
     return new ConvolutionSpec(
-        batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight,
-        strideWidth, padHeight, padWidth, dilationHeight, dilationWidth, groups, bias, relu, type);
+        batch,
+        height,
+        width,
+        channels,
+        filters,
+        kernelHeight,
+        kernelWidth,
+        strideHeight,
+        strideWidth,
+        padHeight,
+        padWidth,
+        dilationHeight,
+        dilationWidth,
+        groups,
+        bias,
+        relu,
+        type);
   }
 
   /** P: rows of the result. */
@@ -133,7 +255,13 @@ public record ConvolutionSpec(
 
   /** Multiply-adds times two of one forward pass. */
   public double flops() {
-    return 2.0 * batch * outHeight() * outWidth() * filters * kernelHeight * kernelWidth
+    return 2.0
+        * batch
+        * outHeight()
+        * outWidth()
+        * filters
+        * kernelHeight
+        * kernelWidth
         * (channels / groups);
   }
 

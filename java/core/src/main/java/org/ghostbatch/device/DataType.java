@@ -35,7 +35,9 @@ public enum DataType {
     return name().toLowerCase(Locale.ROOT);
   }
 
-  /** The type called {@code f32}, {@code f64}, ...; an IllegalArgumentException names the others. */
+  /**
+   * The type called {@code f32}, {@code f64}, ...; an IllegalArgumentException names the others.
+   */
   public static DataType of(String name) {
     for (DataType type : values()) {
       if (type.toString().equals(name)) {

@@ -12,10 +12,7 @@ public final class Elementwise extends NativeObject {
   private final String implementation;
 
   private Elementwise(
-      Device device,
-      org.ghostbatch.binding.Elementwise binding,
-      DataType type,
-      DropoutKey key) {
+      Device device, org.ghostbatch.binding.Elementwise binding, DataType type, DropoutKey key) {
     super(device, "elementwise", new Resource[] {binding}, new Pointer[] {key});
     this.binding = binding;
     this.type = type;
@@ -36,8 +33,7 @@ public final class Elementwise extends NativeObject {
     count(elements);
     begin();
     try {
-      binding.relu(
-          use("src", src, type, elements), use("dst", dst, type, elements), elements);
+      binding.relu(use("src", src, type, elements), use("dst", dst, type, elements), elements);
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {
@@ -87,7 +83,13 @@ public final class Elementwise extends NativeObject {
    * @param rate in [0, 1): the share that is dropped
    */
   public void dropout(
-      Tensor src, Tensor dst, int rows, int rowElements, double rate, long seed, int layer,
+      Tensor src,
+      Tensor dst,
+      int rows,
+      int rowElements,
+      double rate,
+      long seed,
+      int layer,
       long step) {
     Check.positive(kind, "rows", rows);
     Check.positive(kind, "row elements", rowElements);

@@ -8,8 +8,9 @@ import org.bytedeco.javacpp.Pointer;
 import org.ghostbatch.binding.Resource;
 
 /**
- * A network compiled for micro-batches, with its vectors and its lanes' memory. Runs batches of any size; same input,
- * same bits, for any number of lanes. A step allocates nothing once it has seen its largest batch.
+ * A network compiled for micro-batches, with its vectors and its lanes' memory. Runs batches of any
+ * size; same input, same bits, for any number of lanes. A step allocates nothing once it has seen
+ * its largest batch.
  */
 public final class Engine extends NativeObject {
   private static final ProfileEntry.Direction[] DIRECTIONS = ProfileEntry.Direction.values();
@@ -65,7 +66,12 @@ public final class Engine extends NativeObject {
       org.ghostbatch.binding.StepSpec step,
       org.ghostbatch.binding.LossResult sums) {
     super(
-        device, "engine", new Resource[] {binding}, new Pointer[] {step, sums}, lanes.handle, network.handle);
+        device,
+        "engine",
+        new Resource[] {binding},
+        new Pointer[] {step, sums},
+        lanes.handle,
+        network.handle);
     this.binding = binding;
     this.spec = spec;
     this.lanes = lanes;
@@ -99,7 +105,8 @@ public final class Engine extends NativeObject {
       try (var binding = spec.toBinding()) {
         return new Engine(
             device,
-            org.ghostbatch.binding.Engine.create(device.binding(), lanes.binding, network.binding, binding),
+            org.ghostbatch.binding.Engine.create(
+                device.binding(), lanes.binding, network.binding, binding),
             spec,
             lanes,
             network,
@@ -121,7 +128,8 @@ public final class Engine extends NativeObject {
     Check.present("engine", "a spec", spec);
     network.handle.acquire();
     try (var binding = spec.toBinding()) {
-      return org.ghostbatch.binding.Engine.predict_bytes(device.binding(), threads, network.binding, binding);
+      return org.ghostbatch.binding.Engine.predict_bytes(
+          device.binding(), threads, network.binding, binding);
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {
@@ -133,7 +141,10 @@ public final class Engine extends NativeObject {
     return spec;
   }
 
-  /** The parameter vector; it lives as long as the engine. Call {@link #parametersChanged} after writing to it. */
+  /**
+   * The parameter vector; it lives as long as the engine. Call {@link #parametersChanged} after
+   * writing to it.
+   */
   public Tensor parameters() {
     return parameters;
   }
@@ -212,11 +223,13 @@ public final class Engine extends NativeObject {
         || samples.width() != this.spec.load().width()
         || samples.channels() != this.spec.load().channels()
         || samples.classes() > classes) {
-      throw Check.bad(kind, "samples of its network's input size and at most " + classes + " classes", samples);
+      throw Check.bad(
+          kind, "samples of its network's input size and at most " + classes + " classes", samples);
     }
     long inputs = batch * samples.sampleElements();
     if (inputGradient != null && inputGradient.length < inputs) {
-      throw Check.bad(kind, "room for " + inputs + " values of the input's gradient", inputGradient.length);
+      throw Check.bad(
+          kind, "room for " + inputs + " values of the input's gradient", inputGradient.length);
     }
     if (inputGradient != null && !this.spec.inputGradient()) {
       throw Check.bad(kind, "to be made with the gradient of its input", "one without");
@@ -320,7 +333,10 @@ public final class Engine extends NativeObject {
     }
   }
 
-  /** Fills all working memory with NaN: a test that no result depends on memory that was not written. */
+  /**
+   * Fills all working memory with NaN: a test that no result depends on memory that was not
+   * written.
+   */
   public void poison() {
     begin();
     try {

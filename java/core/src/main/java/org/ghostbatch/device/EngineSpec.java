@@ -11,7 +11,12 @@ package org.ghostbatch.device;
  * @param load what is done to samples; its size is the network's input
  */
 public record EngineSpec(
-    DataType type, int microBatch, int ghost, boolean backward, boolean inputGradient, LoadSpec load) {
+    DataType type,
+    int microBatch,
+    int ghost,
+    boolean backward,
+    boolean inputGradient,
+    LoadSpec load) {
   private static final String KIND = "engine";
 
   public EngineSpec {

@@ -193,8 +193,8 @@ public final class GhostBatchNorm extends NativeObject {
     try {
       binding.backward(
           activation("src", a.src),
-          optional("dst", spec.relu() && spec.residual() ? a.dst : null,
-              spec.relu() && spec.residual()),
+          optional(
+              "dst", spec.relu() && spec.residual() ? a.dst : null, spec.relu() && spec.residual()),
           activation("diff_dst", a.diffDst),
           a.diffDst2 == null ? null : activation("diff_dst2", a.diffDst2),
           channels("mean", a.mean, ghosts),
@@ -259,8 +259,7 @@ public final class GhostBatchNorm extends NativeObject {
   private int check(Arguments a) {
     Check.present(kind, "arguments", a);
     if (a.offsets == null || a.offsets.length < 2) {
-      throw Check.bad(
-          kind, "at least two offsets", a.offsets == null ? "null" : a.offsets.length);
+      throw Check.bad(kind, "at least two offsets", a.offsets == null ? "null" : a.offsets.length);
     }
     return a.offsets.length - 1;
   }

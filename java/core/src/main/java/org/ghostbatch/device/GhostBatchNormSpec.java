@@ -33,28 +33,23 @@ public record GhostBatchNormSpec(
 
   /** f32, epsilon 1e-5, no ReLU, no residual. */
   public static GhostBatchNormSpec of(int batch, int height, int width, int channels) {
-    return new GhostBatchNormSpec(
-        batch, height, width, channels, false, false, 1e-5, DataType.F32);
+    return new GhostBatchNormSpec(batch, height, width, channels, false, false, 1e-5, DataType.F32);
   }
 
   public GhostBatchNormSpec withRelu(boolean relu) {
-    return new GhostBatchNormSpec(
-        batch, height, width, channels, relu, residual, epsilon, type);
+    return new GhostBatchNormSpec(batch, height, width, channels, relu, residual, epsilon, type);
   }
 
   public GhostBatchNormSpec withResidual(boolean residual) {
-    return new GhostBatchNormSpec(
-        batch, height, width, channels, relu, residual, epsilon, type);
+    return new GhostBatchNormSpec(batch, height, width, channels, relu, residual, epsilon, type);
   }
 
   public GhostBatchNormSpec withEpsilon(double epsilon) {
-    return new GhostBatchNormSpec(
-        batch, height, width, channels, relu, residual, epsilon, type);
+    return new GhostBatchNormSpec(batch, height, width, channels, relu, residual, epsilon, type);
   }
 
   public GhostBatchNormSpec withType(DataType type) {
-    return new GhostBatchNormSpec(
-        batch, height, width, channels, relu, residual, epsilon, type);
+    return new GhostBatchNormSpec(batch, height, width, channels, relu, residual, epsilon, type);
   }
 
   /** N * H * W * C. */

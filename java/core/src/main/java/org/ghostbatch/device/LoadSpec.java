@@ -3,7 +3,8 @@ package org.ghostbatch.device;
 import java.util.List;
 
 /**
- * What a loader does to a sample [H,W,C]: dst = (src * scale - mean[c]) / std[c], after augmentation.
+ * What a loader does to a sample [H,W,C]: dst = (src * scale - mean[c]) / std[c], after
+ * augmentation.
  *
  * @param pad cells around the image, for the crops
  * @param fill value around the image, in the units of the samples
@@ -67,27 +68,82 @@ public record LoadSpec(
   /** Values as they are, f32, no augmentation; pad 4, 10 degrees, translation 0.1 once there is. */
   public static LoadSpec of(int height, int width, int channels) {
     return new LoadSpec(
-        height, width, channels, Augmentation.NONE, 4, 0, 10, 0.1, 1, List.of(), List.of(), DataType.F32);
+        height,
+        width,
+        channels,
+        Augmentation.NONE,
+        4,
+        0,
+        10,
+        0.1,
+        1,
+        List.of(),
+        List.of(),
+        DataType.F32);
   }
 
   public LoadSpec withAugmentation(Augmentation augmentation) {
     return new LoadSpec(
-        height, width, channels, augmentation, pad, fill, degrees, translate, scale, mean, std, type);
+        height,
+        width,
+        channels,
+        augmentation,
+        pad,
+        fill,
+        degrees,
+        translate,
+        scale,
+        mean,
+        std,
+        type);
   }
 
   public LoadSpec withPad(int pad, double fill) {
     return new LoadSpec(
-        height, width, channels, augmentation, pad, fill, degrees, translate, scale, mean, std, type);
+        height,
+        width,
+        channels,
+        augmentation,
+        pad,
+        fill,
+        degrees,
+        translate,
+        scale,
+        mean,
+        std,
+        type);
   }
 
   public LoadSpec withNormalization(double scale, List<Double> mean, List<Double> std) {
     return new LoadSpec(
-        height, width, channels, augmentation, pad, fill, degrees, translate, scale, mean, std, type);
+        height,
+        width,
+        channels,
+        augmentation,
+        pad,
+        fill,
+        degrees,
+        translate,
+        scale,
+        mean,
+        std,
+        type);
   }
 
   public LoadSpec withType(DataType type) {
     return new LoadSpec(
-        height, width, channels, augmentation, pad, fill, degrees, translate, scale, mean, std, type);
+        height,
+        width,
+        channels,
+        augmentation,
+        pad,
+        fill,
+        degrees,
+        translate,
+        scale,
+        mean,
+        std,
+        type);
   }
 
   /** H * W * C. */

@@ -23,8 +23,7 @@ final class NativeHandle {
 
   static {
     try {
-      OWNER =
-          MethodHandles.lookup().findVarHandle(NativeHandle.class, "owner", Object.class);
+      OWNER = MethodHandles.lookup().findVarHandle(NativeHandle.class, "owner", Object.class);
     } catch (ReflectiveOperationException e) {
       throw new ExceptionInInitializerError(e);
     }

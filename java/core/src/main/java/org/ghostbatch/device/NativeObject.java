@@ -23,11 +23,7 @@ public abstract class NativeObject implements AutoCloseable {
   }
 
   NativeObject(
-      Device device,
-      String kind,
-      Resource[] resources,
-      Pointer[] structs,
-      NativeHandle... needed) {
+      Device device, String kind, Resource[] resources, Pointer[] structs, NativeHandle... needed) {
     this.device = device;
     this.kind = kind;
     this.handle = device.register(kind, resources, structs, needed);

@@ -3,10 +3,10 @@ package org.ghostbatch.device;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * What an engine compiles: operations in order, each on values made before it. Value 0 is the input; every adding
- * method returns the number of the value it makes; the last is the output. Specs come with any batch and type, which
- * the engine sets. Offsets are elements of the parameter vector, or of the running statistics: mean [C], then variance
- * [C].
+ * What an engine compiles: operations in order, each on values made before it. Value 0 is the
+ * input; every adding method returns the number of the value it makes; the last is the output.
+ * Specs come with any batch and type, which the engine sets. Offsets are elements of the parameter
+ * vector, or of the running statistics: mean [C], then variance [C].
  */
 public final class NetworkPlan extends NativeObject {
   final org.ghostbatch.binding.Network binding;
@@ -18,7 +18,8 @@ public final class NetworkPlan extends NativeObject {
 
   static NetworkPlan create(Device device, int height, int width, int channels) {
     try {
-      return new NetworkPlan(device, org.ghostbatch.binding.Network.create(height, width, channels));
+      return new NetworkPlan(
+          device, org.ghostbatch.binding.Network.create(height, width, channels));
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     }
@@ -41,14 +42,20 @@ public final class NetworkPlan extends NativeObject {
   }
 
   /** A convolution; {@code biasOffset} counts where the spec has a bias. */
-  public int convolution(String name, int src, ConvolutionSpec spec, long weightsOffset, long biasOffset) {
+  public int convolution(
+      String name, int src, ConvolutionSpec spec, long weightsOffset, long biasOffset) {
     return add(
-        name, spec.toBinding(), binding -> this.binding.convolution(name, src, binding, weightsOffset, biasOffset));
+        name,
+        spec.toBinding(),
+        binding -> this.binding.convolution(name, src, binding, weightsOffset, biasOffset));
   }
 
   /** A linear layer on the flattened source: spec.in = H * W * C. */
   public int linear(String name, int src, LinearSpec spec, long weightsOffset, long biasOffset) {
-    return add(name, spec.toBinding(), binding -> this.binding.linear(name, src, binding, weightsOffset, biasOffset));
+    return add(
+        name,
+        spec.toBinding(),
+        binding -> this.binding.linear(name, src, binding, weightsOffset, biasOffset));
   }
 
   /**
@@ -72,7 +79,14 @@ public final class NetworkPlan extends NativeObject {
         null,
         none ->
             binding.ghost_batch_norm(
-                name, src, residual, spec.relu(), spec.epsilon(), gammaOffset, betaOffset, statisticsOffset));
+                name,
+                src,
+                residual,
+                spec.relu(),
+                spec.epsilon(),
+                gammaOffset,
+                betaOffset,
+                statisticsOffset));
   }
 
   public int relu(String name, int src) {

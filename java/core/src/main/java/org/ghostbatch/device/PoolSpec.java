@@ -1,8 +1,8 @@
 package org.ghostbatch.device;
 
 /**
- * Pooling of [N,H,W,C] to [N,P,Q,C], P = floor((H + 2 padHeight - windowHeight) / strideHeight) + 1.
- * Padding never wins a maximum and does not count in an average.
+ * Pooling of [N,H,W,C] to [N,P,Q,C], P = floor((H + 2 padHeight - windowHeight) / strideHeight) +
+ * 1. Padding never wins a maximum and does not count in an average.
  */
 public record PoolSpec(
     PoolKind kind,
@@ -36,12 +36,13 @@ public record PoolSpec(
       throw Check.bad(
           KIND,
           "a window inside the padded image of "
-              + (height + 2L * padHeight) + " x " + (width + 2L * padWidth),
+              + (height + 2L * padHeight)
+              + " x "
+              + (width + 2L * padWidth),
           windowHeight + " x " + windowWidth);
     }
     if (kind == PoolKind.MAX && (long) windowHeight * windowWidth > 255) {
-      throw Check.bad(
-          KIND, "a window of at most 255 cells", windowHeight + " x " + windowWidth);
+      throw Check.bad(KIND, "a window of at most 255 cells", windowHeight + " x " + windowWidth);
     }
     Check.product(KIND, "src", batch, height, width, channels);
   }
@@ -55,20 +56,50 @@ public record PoolSpec(
 
   public PoolSpec withStride(int stride) {
     return new PoolSpec(
-        kind, batch, height, width, channels, windowHeight, windowWidth, stride, stride, padHeight,
-        padWidth, type);
+        kind,
+        batch,
+        height,
+        width,
+        channels,
+        windowHeight,
+        windowWidth,
+        stride,
+        stride,
+        padHeight,
+        padWidth,
+        type);
   }
 
   public PoolSpec withPadding(int padding) {
     return new PoolSpec(
-        kind, batch, height, width, channels, windowHeight, windowWidth, strideHeight, strideWidth,
-        padding, padding, type);
+        kind,
+        batch,
+        height,
+        width,
+        channels,
+        windowHeight,
+        windowWidth,
+        strideHeight,
+        strideWidth,
+        padding,
+        padding,
+        type);
   }
 
   public PoolSpec withType(DataType type) {
     return new PoolSpec(
-        kind, batch, height, width, channels, windowHeight, windowWidth, strideHeight, strideWidth,
-        padHeight, padWidth, type);
+        kind,
+        batch,
+        height,
+        width,
+        channels,
+        windowHeight,
+        windowWidth,
+        strideHeight,
+        strideWidth,
+        padHeight,
+        padWidth,
+        type);
   }
 
   /** P: rows of the result. */

@@ -14,8 +14,7 @@ public final class Pooling extends NativeObject {
     super(device, "pooling", parts, NO_STRUCTS);
     this.spec = spec;
     this.binding = (org.ghostbatch.binding.Pooling) parts[0];
-    this.workspace =
-        parts.length == 1 ? null : ((org.ghostbatch.binding.Tensor) parts[1]).view();
+    this.workspace = parts.length == 1 ? null : ((org.ghostbatch.binding.Tensor) parts[1]).view();
     this.implementation = binding.implementation();
   }
 

@@ -10,7 +10,13 @@ package org.ghostbatch.device;
  * @param bytes touched at least, for operations bound by memory
  */
 public record ProfileEntry(
-    String name, int operation, Direction direction, double seconds, long calls, double flops, double bytes) {
+    String name,
+    int operation,
+    Direction direction,
+    double seconds,
+    long calls,
+    double flops,
+    double bytes) {
   /** Part of a step. */
   public enum Direction {
     FORWARD,

@@ -179,8 +179,9 @@ public final class Samples extends NativeObject {
     }
     if (first < 0 || rows < 1 || first > count - rows) {
       throw Check.bad(
-          "samples", "rows inside [0, " + count + ")", "[" + first + ", " + first + " + " + rows
-              + ")");
+          "samples",
+          "rows inside [0, " + count + ")",
+          "[" + first + ", " + first + " + " + rows + ")");
     }
   }
 
@@ -193,6 +194,17 @@ public final class Samples extends NativeObject {
   /** As in {@code u8 [6000, 28, 28, 1], 10 classes}. */
   @Override
   public String toString() {
-    return type + " [" + count + ", " + height + ", " + width + ", " + channels + "], " + classes + " classes";
+    return type
+        + " ["
+        + count
+        + ", "
+        + height
+        + ", "
+        + width
+        + ", "
+        + channels
+        + "], "
+        + classes
+        + " classes";
   }
 }

@@ -1,8 +1,8 @@
 package org.ghostbatch.device;
 
 /**
- * Settings of one SGD update: g = gradientScale gradient + weightDecay w; v = momentum v + g; w -= rate (nesterov ? g +
- * momentum v : v). Made once, changed from update to update.
+ * Settings of one SGD update: g = gradientScale gradient + weightDecay w; v = momentum v + g; w -=
+ * rate (nesterov ? g + momentum v : v). Made once, changed from update to update.
  */
 public final class SgdStep {
   double rate = 0.1;

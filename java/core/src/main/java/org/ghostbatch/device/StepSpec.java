@@ -1,6 +1,9 @@
 package org.ghostbatch.device;
 
-/** What may change from step to step of an engine. Made once, changed from step to step; not thread-safe. */
+/**
+ * What may change from step to step of an engine. Made once, changed from step to step; not
+ * thread-safe.
+ */
 public final class StepSpec {
   NormMode mode = NormMode.TRAIN;
   RunningStatistics runningStatistics = RunningStatistics.SEQUENTIAL;

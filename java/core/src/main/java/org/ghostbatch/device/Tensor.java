@@ -61,8 +61,7 @@ public final class Tensor implements AutoCloseable {
     this.handle = parent.handle;
     long offset = first * type.bytes();
     this.view =
-        new View(
-            new BytePointer(parent.view.data()).getPointer(offset), elements, type.binding);
+        new View(new BytePointer(parent.view.data()).getPointer(offset), elements, type.binding);
   }
 
   /** The device whose memory this is. */
@@ -92,8 +91,9 @@ public final class Tensor implements AutoCloseable {
     long count = elements("tensor", shape);
     if (first < 0 || first > elements - count) {
       throw Check.bad(
-          "tensor", "a slice inside [0, " + elements + ")", "[" + first + ", " + first + " + "
-              + count + ")");
+          "tensor",
+          "a slice inside [0, " + elements + ")",
+          "[" + first + ", " + first + " + " + count + ")");
     }
     handle.acquire();
     try {
@@ -248,9 +248,7 @@ public final class Tensor implements AutoCloseable {
     for (long size : shape) {
       if (size < 1 || size > (1L << 48) / product) {
         throw Check.bad(
-            kind,
-            "positive dimensions of at most 2^48 elements together",
-            Arrays.toString(shape));
+            kind, "positive dimensions of at most 2^48 elements together", Arrays.toString(shape));
       }
       product *= size;
     }
@@ -266,8 +264,9 @@ public final class Tensor implements AutoCloseable {
   private void range(long at, int length) {
     if (at < 0 || at > elements - length) {
       throw Check.bad(
-          "tensor", "a range inside [0, " + elements + ")", "[" + at + ", " + at + " + " + length
-              + ")");
+          "tensor",
+          "a range inside [0, " + elements + ")",
+          "[" + at + ", " + at + " + " + length + ")");
     }
   }
 

@@ -7,8 +7,8 @@ import org.ghostbatch.binding.SgdSpec;
 import org.ghostbatch.binding.View;
 
 /**
- * One-pass kernels on vectors, all of a call f32 or all f64, and of one length. Sums are formed in double over fixed
- * blocks combined in order: results have the same bits for any number of lanes.
+ * One-pass kernels on vectors, all of a call f32 or all f64, and of one length. Sums are formed in
+ * double over fixed blocks combined in order: results have the same bits for any number of lanes.
  */
 public final class VectorKernels extends NativeObject {
   private static final NativeHandle[] NONE = {};
@@ -21,7 +21,11 @@ public final class VectorKernels extends NativeObject {
   private final String implementation;
 
   private VectorKernels(
-      Device device, org.ghostbatch.binding.VectorKernels binding, Lanes lanes, SgdSpec sgd, AdamSpec adam) {
+      Device device,
+      org.ghostbatch.binding.VectorKernels binding,
+      Lanes lanes,
+      SgdSpec sgd,
+      AdamSpec adam) {
     super(
         device,
         "vectors",
@@ -44,7 +48,8 @@ public final class VectorKernels extends NativeObject {
       lanes.handle.acquire();
     }
     try {
-      return new VectorKernels(device, device.binding().vector_kernels(), lanes, new SgdSpec(), new AdamSpec());
+      return new VectorKernels(
+          device, device.binding().vector_kernels(), lanes, new SgdSpec(), new AdamSpec());
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {
@@ -210,7 +215,11 @@ public final class VectorKernels extends NativeObject {
           .gradient_scale(step.gradientScale)
           .nesterov(step.nesterov);
       binding.sgd(
-          lanesBinding, sgd, vector("weights", weights), vector("gradient", gradient), vector("velocity", velocity));
+          lanesBinding,
+          sgd,
+          vector("weights", weights),
+          vector("gradient", gradient),
+          vector("velocity", velocity));
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {

@@ -1,13 +1,20 @@
 package org.ghostbatch.nn;
 
 /**
- * 2-D convolution with square filters: [H, W, C] to [P, Q, filters], P = floor((H + 2 padding - dilation (kernel - 1) -
- * 1) / stride) + 1.
+ * 2-D convolution with square filters: [H, W, C] to [P, Q, filters], P = floor((H + 2 padding -
+ * dilation (kernel - 1) - 1) / stride) + 1.
  *
  * @param groups must divide channels and filters; groups = channels is depthwise
  */
 public record Conv2d(
-    int filters, int kernel, int stride, int padding, int dilation, int groups, boolean bias, Initializer init)
+    int filters,
+    int kernel,
+    int stride,
+    int padding,
+    int dilation,
+    int groups,
+    boolean bias,
+    Initializer init)
     implements Layer {
   public Conv2d {
     Check.atLeast("conv2d", "filters", filters, 1);

@@ -9,12 +9,18 @@ import org.ghostbatch.device.Tensor;
 import org.ghostbatch.device.VectorKernels;
 
 /**
- * A network as predictions run it: batch norm folded into the convolution or linear layer before it, dropout gone, ReLU
- * fused. A batch norm that stands elsewhere stays, with its running statistics.
+ * A network as predictions run it: batch norm folded into the convolution or linear layer before
+ * it, dropout gone, ReLU fused. A batch norm that stands elsewhere stays, with its running
+ * statistics.
  */
 public final class InferenceForm {
   /** Where a folded layer gets its parameters from; norm null: they are copied. */
-  private record Fold(Parameter weight, Parameter bias, Operation.Norm norm, Parameter toWeight, Parameter toBias) {}
+  private record Fold(
+      Parameter weight,
+      Parameter bias,
+      Operation.Norm norm,
+      Parameter toWeight,
+      Parameter toBias) {}
 
   /** A batch norm that stays. */
   private record Kept(Operation.Norm from, Operation.Norm to) {}
@@ -30,15 +36,17 @@ public final class InferenceForm {
     this.network = network;
     List<Operation> from = network.operations();
     int[] consumers = consumers(from);
-    // The operation that each layer with weights is fused with: its only consumer, a batch norm or a ReLU.
+    // The operation that each layer with weights is fused with: its only consumer, a batch norm or
+    // a ReLU.
     Operation[] partner = new Operation[from.size()];
     for (Operation operation : from) {
       int producer = operation.src() - 1;
-      boolean fusable =
-          operation instanceof Operation.Relu
-              || operation instanceof Operation.Norm;
-      if (fusable && producer >= 0 && consumers[producer + 1] == 1
-          && (from.get(producer) instanceof Operation.Convolution || from.get(producer) instanceof Operation.Dense)) {
+      boolean fusable = operation instanceof Operation.Relu || operation instanceof Operation.Norm;
+      if (fusable
+          && producer >= 0
+          && consumers[producer + 1] == 1
+          && (from.get(producer) instanceof Operation.Convolution
+              || from.get(producer) instanceof Operation.Dense)) {
         partner[producer] = operation;
       }
     }
@@ -93,7 +101,9 @@ public final class InferenceForm {
       }
       return norm.residual() < 0
           ? src
-          : append(new Operation.Add(norm.name(), src, value[norm.residual()], norm.out(), norm.spec().relu()));
+          : append(
+              new Operation.Add(
+                  norm.name(), src, value[norm.residual()], norm.out(), norm.spec().relu()));
     }
     if (operation instanceof Operation.Relu relu) {
       return absorbed ? src : append(new Operation.Relu(relu.name(), src, relu.out()));
@@ -120,7 +130,8 @@ public final class InferenceForm {
         bias != null
             ? place(bias)
             : norm != null
-                ? place(Parameter.vector(weight.name() + "+bias", Parameter.Kind.BIAS, 0, outputs, 1))
+                ? place(
+                    Parameter.vector(weight.name() + "+bias", Parameter.Kind.BIAS, 0, outputs, 1))
                 : null;
     Fold fold = new Fold(weight, bias, norm, toWeight, toBias);
     folds.add(fold);
@@ -128,7 +139,8 @@ public final class InferenceForm {
   }
 
   private int keep(Operation.Norm norm, int src, int[] value) {
-    Statistics statistics = new Statistics(norm.name(), statisticsCount, norm.statistics().channels());
+    Statistics statistics =
+        new Statistics(norm.name(), statisticsCount, norm.statistics().channels());
     statisticsCount += 2L * statistics.channels();
     Operation.Norm to =
         new Operation.Norm(
@@ -179,7 +191,11 @@ public final class InferenceForm {
    * @param toStatistics {@link #statisticsCount} elements, or null for none
    */
   public void fold(
-      VectorKernels vectors, Tensor parameters, Tensor statistics, Tensor toParameters, Tensor toStatistics) {
+      VectorKernels vectors,
+      Tensor parameters,
+      Tensor statistics,
+      Tensor toParameters,
+      Tensor toStatistics) {
     for (Fold fold : folds) {
       vectors.copy(slice(parameters, fold.weight), slice(toParameters, fold.toWeight));
       if (fold.bias != null) {
@@ -196,7 +212,8 @@ public final class InferenceForm {
                 .gamma(slice(parameters, fold.norm.gamma()))
                 .beta(slice(parameters, fold.norm.beta()))
                 .mean(statistics.slice(running.offset(), running.channels()))
-                .variance(statistics.slice(running.offset() + running.channels(), running.channels())),
+                .variance(
+                    statistics.slice(running.offset() + running.channels(), running.channels())),
             fold.norm.spec().epsilon());
       }
     }

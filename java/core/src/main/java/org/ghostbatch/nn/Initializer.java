@@ -2,9 +2,15 @@ package org.ghostbatch.nn;
 
 import java.util.Locale;
 
-/** Where a layer's first weights come from; fan-in and fan-out count weights per output and per input. */
+/**
+ * Where a layer's first weights come from; fan-in and fan-out count weights per output and per
+ * input.
+ */
 public enum Initializer {
-  /** N(0, sqrt(2 / fan-out)), bias 0: convolutions of Hoffer et al., fan-out k k K (He et al. 2015, arXiv 1502.01852). */
+  /**
+   * N(0, sqrt(2 / fan-out)), bias 0: convolutions of Hoffer et al., fan-out k k K (He et al. 2015,
+   * arXiv 1502.01852).
+   */
   HE,
   /** U(-1 / sqrt(fan-in), 1 / sqrt(fan-in)), bias too: PyTorch's default. */
   PYTORCH,

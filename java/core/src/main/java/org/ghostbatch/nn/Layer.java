@@ -2,7 +2,10 @@ package org.ghostbatch.nn;
 
 import org.ghostbatch.io.JsonObject;
 
-/** A layer's specification: immutable, without sizes of its input, which {@link Network#of} fills in. */
+/**
+ * A layer's specification: immutable, without sizes of its input, which {@link Network#of} fills
+ * in.
+ */
 public sealed interface Layer
     permits Conv2d,
         Linear,

@@ -23,7 +23,10 @@ final class LayerJson {
           .put("bias", l.bias())
           .put("init", l.init().toString());
     } else if (layer instanceof Linear l) {
-      json.put("type", "linear").put("out", l.out()).put("bias", l.bias()).put("init", l.init().toString());
+      json.put("type", "linear")
+          .put("out", l.out())
+          .put("bias", l.bias())
+          .put("init", l.init().toString());
     } else if (layer instanceof BatchNorm l) {
       json.put("type", "batchnorm").put("epsilon", l.epsilon());
     } else if (layer instanceof ReLU) {
@@ -45,9 +48,12 @@ final class LayerJson {
     } else if (layer instanceof Flatten) {
       json.put("type", "flatten");
     } else if (layer instanceof Sequential l) {
-      json.put("type", "sequential").put("layers", l.layers().stream().map(LayerJson::write).toList());
+      json.put("type", "sequential")
+          .put("layers", l.layers().stream().map(LayerJson::write).toList());
     } else if (layer instanceof Residual l) {
-      json.put("type", "residual").put("body", write(l.body())).put("shortcut", write(l.shortcut()));
+      json.put("type", "residual")
+          .put("body", write(l.body()))
+          .put("shortcut", write(l.shortcut()));
     }
     return json;
   }
@@ -69,7 +75,8 @@ final class LayerJson {
       }
       case "linear" -> {
         only(json, "out", "bias", "init");
-        yield new Linear(json.getInt("out"), json.getBoolean("bias"), Initializer.of(json.getString("init")));
+        yield new Linear(
+            json.getInt("out"), json.getBoolean("bias"), Initializer.of(json.getString("init")));
       }
       case "batchnorm" -> {
         only(json, "epsilon");
@@ -117,8 +124,8 @@ final class LayerJson {
       default ->
           throw Check.bad(
               "layer",
-              "conv2d, linear, batchnorm, relu, maxpool2d, avgpool2d, globalavgpool, dropout, flatten, sequential or"
-                  + " residual",
+              "conv2d, linear, batchnorm, relu, maxpool2d, avgpool2d, globalavgpool, dropout,"
+                  + " flatten, sequential or residual",
               "\"" + type + "\"");
     };
   }

@@ -1,13 +1,14 @@
 package org.ghostbatch.nn;
 
 /**
- * The rule for the micro-batch S, the rows of one pass of the kernels on one core. It follows from the network and the
- * ghost batch V, never from the machine, so that results do not either.
+ * The rule for the micro-batch S, the rows of one pass of the kernels on one core. It follows from
+ * the network and the ghost batch V, never from the machine, so that results do not either.
  *
- * <p>One-thread convolutions run at full speed from 32 rows on, matrix products want more: the target is 64 rows for a
- * network with convolutions, 256 for one of linear layers alone. Without batch norm, and with plain batch norm over
- * the whole batch, S is the target. A ghost of up to 256 (512) rows is kept whole: S is as many whole ghosts as fit
- * the target, at least one, and lanes never wait for each other. A larger ghost spans micro-batches of the target.
+ * <p>One-thread convolutions run at full speed from 32 rows on, matrix products want more: the
+ * target is 64 rows for a network with convolutions, 256 for one of linear layers alone. Without
+ * batch norm, and with plain batch norm over the whole batch, S is the target. A ghost of up to 256
+ * (512) rows is kept whole: S is as many whole ghosts as fit the target, at least one, and lanes
+ * never wait for each other. A larger ghost spans micro-batches of the target.
  */
 public final class MicroBatch {
   private MicroBatch() {}

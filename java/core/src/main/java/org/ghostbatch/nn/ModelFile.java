@@ -12,8 +12,9 @@ import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.io.SafeTensors;
 
 /**
- * A trained network as a file that suffices to predict: a safetensors file with PyTorch's names and layouts, whose
- * metadata has the network, the input's shape and normalization, and the names of the classes.
+ * A trained network as a file that suffices to predict: a safetensors file with PyTorch's names and
+ * layouts, whose metadata has the network, the input's shape and normalization, and the names of
+ * the classes.
  *
  * @param classNames as many as the network has outputs
  * @param precision type of the tensors in the file: f32 or f64
@@ -41,7 +42,8 @@ public record ModelFile(
     if (precision != DataType.F32 && precision != DataType.F64) {
       throw Check.bad(KIND, "f32 or f64", precision);
     }
-    if (parameters.length != network.parameterCount() || statistics.length != network.statisticsCount()) {
+    if (parameters.length != network.parameterCount()
+        || statistics.length != network.statisticsCount()) {
       throw Check.bad(
           KIND,
           network.parameterCount() + " parameters and " + network.statisticsCount() + " statistics",
@@ -113,14 +115,19 @@ public record ModelFile(
       double[] parameters = new double[(int) network.parameterCount()];
       double[] statistics = new double[(int) network.statisticsCount()];
       for (Parameter parameter : network.parameters()) {
-        double[] values = parameter.fromFile(values(file, path, parameter.name(), parameter.shape()));
+        double[] values =
+            parameter.fromFile(values(file, path, parameter.name(), parameter.shape()));
         System.arraycopy(values, 0, parameters, (int) parameter.offset(), values.length);
       }
       for (Statistics slice : network.statistics()) {
         List<Integer> shape = List.of(slice.channels());
         int offset = (int) slice.offset();
         System.arraycopy(
-            values(file, path, slice.name() + MEAN, shape), 0, statistics, offset, slice.channels());
+            values(file, path, slice.name() + MEAN, shape),
+            0,
+            statistics,
+            offset,
+            slice.channels());
         System.arraycopy(
             values(file, path, slice.name() + VARIANCE, shape),
             0,
@@ -158,7 +165,8 @@ public record ModelFile(
   }
 
   private static Normalization normalization(JsonObject json) {
-    return new Normalization(json.getDouble("scale"), numbers(json.getList("mean")), numbers(json.getList("std")));
+    return new Normalization(
+        json.getDouble("scale"), numbers(json.getList("mean")), numbers(json.getList("std")));
   }
 
   private static List<Double> numbers(List<?> values) {

@@ -5,7 +5,8 @@ import java.util.List;
 
 /** The models of the papers, by name; they adapt to the size and channels of the data. */
 public final class Models {
-  private static final List<String> NAMES = List.of("softmax", "f1", "lenet", "resnet20", "resnet44", "resnet110");
+  private static final List<String> NAMES =
+      List.of("softmax", "f1", "lenet", "resnet20", "resnet44", "resnet110");
 
   private Models() {}
 
@@ -14,7 +15,10 @@ public final class Models {
     return NAMES;
   }
 
-  /** The model called {@code softmax}, {@code f1}, {@code lenet}, {@code resnet20}, {@code resnet44}, {@code resnet110}. */
+  /**
+   * The model called {@code softmax}, {@code f1}, {@code lenet}, {@code resnet20}, {@code
+   * resnet44}, {@code resnet110}.
+   */
   public static Sequential byName(String name, int classes) {
     return switch (Check.present("model", "a name", name)) {
       case "softmax" -> softmax(classes);
@@ -33,8 +37,9 @@ public final class Models {
   }
 
   /**
-   * F1 of Keskar et al. (arXiv 1609.04836, table 1), and mnist_f1 of Hoffer's code: five times Linear 512, batch norm,
-   * ReLU; then Linear. 1,462,794 parameters on MNIST. Weights: Glorot, as Keras.
+   * F1 of Keskar et al. (arXiv 1609.04836, table 1), and mnist_f1 of Hoffer's code: five times
+   * Linear 512, batch norm, ReLU; then Linear. 1,462,794 parameters on MNIST. Weights: Glorot, as
+   * Keras.
    */
   public static Sequential f1(int classes) {
     List<Layer> layers = new ArrayList<>();
@@ -49,8 +54,8 @@ public final class Models {
   }
 
   /**
-   * LeNet: convolutions 5x5 of 32 and 64 filters, each with batch norm, ReLU and pooling, then Linear 512 and Linear.
-   * Weights: He for convolutions, PyTorch's default for linear layers.
+   * LeNet: convolutions 5x5 of 32 and 64 filters, each with batch norm, ReLU and pooling, then
+   * Linear 512 and Linear. Weights: He for convolutions, PyTorch's default for linear layers.
    */
   public static Sequential lenet(int classes) {
     return Sequential.of(
@@ -85,12 +90,14 @@ public final class Models {
   }
 
   /**
-   * ResNet for small images as in Hoffer's code: three stages of (depth - 2) / 6 basic blocks with 16, 32, 64 filters,
-   * 1x1 convolution and batch norm as shortcut where the size changes, global pooling, Linear. Weights: He (fan-out) for
-   * convolutions, PyTorch's default for the linear layer.
+   * ResNet for small images as in Hoffer's code: three stages of (depth - 2) / 6 basic blocks with
+   * 16, 32, 64 filters, 1x1 convolution and batch norm as shortcut where the size changes, global
+   * pooling, Linear. Weights: He (fan-out) for convolutions, PyTorch's default for the linear
+   * layer.
    *
    * @param depth 6 n + 2
-   * @see <a href="https://arxiv.org/abs/1512.03385">He et al. 2015, arXiv 1512.03385, section 4.2</a>
+   * @see <a href="https://arxiv.org/abs/1512.03385">He et al. 2015, arXiv 1512.03385, section
+   *     4.2</a>
    */
   public static Sequential resnet(int depth, int classes) {
     if (depth < 8 || (depth - 2) % 6 != 0) {
@@ -123,6 +130,7 @@ public final class Models {
             BatchNorm.of());
     return stride == 1 && in == filters
         ? Residual.of(body)
-        : Residual.of(body, Sequential.of(Conv2d.of(filters, 1).stride(stride).bias(false), BatchNorm.of()));
+        : Residual.of(
+            body, Sequential.of(Conv2d.of(filters, 1).stride(stride).bias(false), BatchNorm.of()));
   }
 }

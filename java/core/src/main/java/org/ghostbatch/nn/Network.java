@@ -13,8 +13,8 @@ import org.ghostbatch.random.Philox;
 import org.ghostbatch.random.Purpose;
 
 /**
- * Layers on inputs of one size: shapes inferred, operations fused (batch norm with what follows: residual, ReLU), and
- * all parameters laid out in one vector. Immutable; holds no weights.
+ * Layers on inputs of one size: shapes inferred, operations fused (batch norm with what follows:
+ * residual, ReLU), and all parameters laid out in one vector. Immutable; holds no weights.
  */
 public final class Network {
   /**
@@ -24,7 +24,8 @@ public final class Network {
    * @param flat whether that is a vector
    * @param flops of one sample, forward
    */
-  record Row(String path, Layer layer, SampleShape shape, boolean flat, long parameters, double flops) {}
+  record Row(
+      String path, Layer layer, SampleShape shape, boolean flat, long parameters, double flops) {}
 
   private final Sequential layers;
   private final SampleShape inputShape;
@@ -107,7 +108,9 @@ public final class Network {
     return operations.stream().anyMatch(operation -> operation instanceof Operation.Convolution);
   }
 
-  /** Smallest number of values per channel and sample that a batch norm sees; 0 without batch norm. */
+  /**
+   * Smallest number of values per channel and sample that a batch norm sees; 0 without batch norm.
+   */
   public int normPlaces() {
     return operations.stream()
         .filter(operation -> operation instanceof Operation.Norm)
@@ -130,7 +133,10 @@ public final class Network {
     return operations.stream().map(Operation::name).toList();
   }
 
-  /** What an operation is: {@code convolution}, {@code linear}, {@code batch norm}, {@code pooling}, ... */
+  /**
+   * What an operation is: {@code convolution}, {@code linear}, {@code batch norm}, {@code pooling},
+   * ...
+   */
   public String operationKind(int operation) {
     return operations.get(operation).kind();
   }
@@ -141,7 +147,8 @@ public final class Network {
   }
 
   NetworkPlan plan(Device device, List<Operation> operations) {
-    NetworkPlan plan = device.networkPlan(inputShape.height(), inputShape.width(), inputShape.channels());
+    NetworkPlan plan =
+        device.networkPlan(inputShape.height(), inputShape.width(), inputShape.channels());
     try {
       operations.forEach(operation -> operation.addTo(plan));
     } catch (RuntimeException e) {
@@ -157,8 +164,9 @@ public final class Network {
   }
 
   /**
-   * First values of the parameters: weights and biases as each layer's {@link Initializer} says, drawn in double from
-   * the stream of the parameter's number, gamma 1, beta 0. The same on every JVM and backend.
+   * First values of the parameters: weights and biases as each layer's {@link Initializer} says,
+   * drawn in double from the stream of the parameter's number, gamma 1, beta 0. The same on every
+   * JVM and backend.
    */
   public double[] initialParameters(long seed) {
     if (parameterCount > Integer.MAX_VALUE - 8) {
@@ -197,7 +205,8 @@ public final class Network {
             }
           }
           case PYTORCH -> uniform(values, 1 / StrictMath.sqrt(parameter.fanIn()), seed, stream);
-          case GLOROT -> uniform(values, StrictMath.sqrt(6 / (parameter.fanIn() + fanOut)), seed, stream);
+          case GLOROT ->
+              uniform(values, StrictMath.sqrt(6 / (parameter.fanIn() + fanOut)), seed, stream);
         }
       }
     }
@@ -224,8 +233,15 @@ public final class Network {
   /** Layers, shapes, parameters and FLOPs as text. */
   public String summary() {
     StringBuilder text = new StringBuilder();
-    text.append(String.format(Locale.ROOT, "%-28s %-16s %-14s %12s %12s%n", "layer", "kind", "output", "parameters",
-        "MFLOPs"));
+    text.append(
+        String.format(
+            Locale.ROOT,
+            "%-28s %-16s %-14s %12s %12s%n",
+            "layer",
+            "kind",
+            "output",
+            "parameters",
+            "MFLOPs"));
     text.append(String.format(Locale.ROOT, "%-28s %-16s %-14s%n", "", "input", inputShape));
     for (Row row : rows) {
       text.append(
@@ -259,7 +275,8 @@ public final class Network {
     int microBatch = MicroBatch.of(this, ghost >= batch ? 0 : ghost);
     StringBuilder text = new StringBuilder(summary());
     try (NetworkPlan plan = compile(device)) {
-      long bytes = device.predictBytes(threads, plan, trainingSpec(microBatch, hasBatchNorm() ? whole : 0));
+      long bytes =
+          device.predictBytes(threads, plan, trainingSpec(microBatch, hasBatchNorm() ? whole : 0));
       text.append(
           String.format(
               Locale.ROOT,
@@ -313,6 +330,12 @@ public final class Network {
 
   @Override
   public String toString() {
-    return "network of " + parameterCount + " parameters on " + inputShape + ", " + classes() + " classes";
+    return "network of "
+        + parameterCount
+        + " parameters on "
+        + inputShape
+        + ", "
+        + classes()
+        + " classes";
   }
 }

@@ -37,7 +37,10 @@ final class NetworkBuilder {
       throw Check.bad("network", "a layer that computes something", "none");
     }
     if (output.shape.height() != 1 || output.shape.width() != 1) {
-      throw Check.bad("network", "one vector as output (Flatten and Linear, or GlobalAvgPool, at the end)", output.shape);
+      throw Check.bad(
+          "network",
+          "one vector as output (Flatten and Linear, or GlobalAvgPool, at the end)",
+          output.shape);
     }
     return output.shape;
   }
@@ -91,7 +94,9 @@ final class NetworkBuilder {
             placed.path, placed.layer, value.shape, value.flat, parameterCount - before, flops));
   }
 
-  /** @param residual only for a batch norm: a value to be added before the ReLU, or null */
+  /**
+   * @param residual only for a batch norm: a value to be added before the ReLU, or null
+   */
   private Value layer(Placed placed, Value x, Value residual) {
     String name = placed.path;
     Layer layer = placed.layer;
@@ -106,7 +111,10 @@ final class NetworkBuilder {
     }
     if (layer instanceof ReLU) {
       int last = operations.size() - 1;
-      if (!x.shared && x.number == last + 1 && last >= 0 && operations.get(last) instanceof Operation.Norm norm
+      if (!x.shared
+          && x.number == last + 1
+          && last >= 0
+          && operations.get(last) instanceof Operation.Norm norm
           && !norm.spec().relu()) {
         operations.set(last, norm.withRelu());
         return x;
@@ -123,9 +131,20 @@ final class NetworkBuilder {
       SampleShape in = image(x);
       PoolSpec spec =
           new PoolSpec(
-              PoolKind.AVERAGE, 1, in.height(), in.width(), in.channels(), in.height(), in.width(), 1, 1, 0, 0,
+              PoolKind.AVERAGE,
+              1,
+              in.height(),
+              in.width(),
+              in.channels(),
+              in.height(),
+              in.width(),
+              1,
+              1,
+              0,
+              0,
               DataType.F32);
-      return add(new Operation.Pool(name, x.number, new SampleShape(1, 1, in.channels()), spec), true);
+      return add(
+          new Operation.Pool(name, x.number, new SampleShape(1, 1, in.channels()), spec), true);
     }
     if (layer instanceof Dropout dropout) {
       return add(new Operation.Drop(name, x.number, x.shape, dropout.rate()), x.flat);
@@ -146,17 +165,38 @@ final class NetworkBuilder {
     }
     ConvolutionSpec spec =
         new ConvolutionSpec(
-            1, in.height(), in.width(), in.channels(), conv.filters(), conv.kernel(), conv.kernel(), conv.stride(),
-            conv.stride(), conv.padding(), conv.padding(), conv.dilation(), conv.dilation(), conv.groups(),
-            conv.bias(), false, DataType.F32);
+            1,
+            in.height(),
+            in.width(),
+            in.channels(),
+            conv.filters(),
+            conv.kernel(),
+            conv.kernel(),
+            conv.stride(),
+            conv.stride(),
+            conv.padding(),
+            conv.padding(),
+            conv.dilation(),
+            conv.dilation(),
+            conv.groups(),
+            conv.bias(),
+            false,
+            DataType.F32);
     int channels = in.channels() / conv.groups();
     int kernel = conv.kernel();
     int fanIn = Math.multiplyExact(Math.multiplyExact(kernel, kernel), channels);
     Parameter weight =
         parameter(
             new Parameter(
-                name + ".weight", Parameter.Kind.WEIGHT, List.of(conv.filters(), channels, kernel, kernel),
-                parameterCount, conv.filters(), kernel, kernel, channels, fanIn),
+                name + ".weight",
+                Parameter.Kind.WEIGHT,
+                List.of(conv.filters(), channels, kernel, kernel),
+                parameterCount,
+                conv.filters(),
+                kernel,
+                kernel,
+                channels,
+                fanIn),
             conv.init());
     Parameter bias = conv.bias() ? bias(name, conv.filters(), fanIn, conv.init()) : null;
     SampleShape out = new SampleShape(spec.outHeight(), spec.outWidth(), conv.filters());
@@ -171,27 +211,41 @@ final class NetworkBuilder {
     Parameter weight =
         parameter(
             new Parameter(
-                name + ".weight", Parameter.Kind.WEIGHT, List.of(linear.out(), in.elements()),
-                parameterCount, linear.out(), in.height(), in.width(), in.channels(), in.elements()),
+                name + ".weight",
+                Parameter.Kind.WEIGHT,
+                List.of(linear.out(), in.elements()),
+                parameterCount,
+                linear.out(),
+                in.height(),
+                in.width(),
+                in.channels(),
+                in.elements()),
             linear.init());
     Parameter bias = linear.bias() ? bias(name, linear.out(), in.elements(), linear.init()) : null;
     LinearSpec spec = LinearSpec.of(1, in.elements(), linear.out()).withBias(linear.bias());
     return add(
-        new Operation.Dense(name, x.number, new SampleShape(1, 1, linear.out()), spec, weight, bias), true);
+        new Operation.Dense(
+            name, x.number, new SampleShape(1, 1, linear.out()), spec, weight, bias),
+        true);
   }
 
   private Value norm(String name, BatchNorm norm, Value x, Value residual) {
     SampleShape in = x.shape;
     if (x.flat && in.height() * in.width() != 1) {
-      throw Check.bad("batch norm", "to stand before Flatten, or behind a Linear", "a flattened image of " + in);
+      throw Check.bad(
+          "batch norm",
+          "to stand before Flatten, or behind a Linear",
+          "a flattened image of " + in);
     }
     int channels = in.channels();
     Parameter gamma =
         parameter(
-            Parameter.vector(name + ".weight", Parameter.Kind.GAMMA, parameterCount, channels, 1), Initializer.HE);
+            Parameter.vector(name + ".weight", Parameter.Kind.GAMMA, parameterCount, channels, 1),
+            Initializer.HE);
     Parameter beta =
         parameter(
-            Parameter.vector(name + ".bias", Parameter.Kind.BETA, parameterCount, channels, 1), Initializer.HE);
+            Parameter.vector(name + ".bias", Parameter.Kind.BETA, parameterCount, channels, 1),
+            Initializer.HE);
     Statistics running = new Statistics(name, statisticsCount, channels);
     statistics.add(running);
     statisticsCount += 2L * channels;
@@ -208,7 +262,17 @@ final class NetworkBuilder {
     SampleShape in = image(x);
     PoolSpec spec =
         new PoolSpec(
-            kind, 1, in.height(), in.width(), in.channels(), kernel, kernel, stride, stride, padding, padding,
+            kind,
+            1,
+            in.height(),
+            in.width(),
+            in.channels(),
+            kernel,
+            kernel,
+            stride,
+            stride,
+            padding,
+            padding,
             DataType.F32);
     SampleShape out = new SampleShape(spec.outHeight(), spec.outWidth(), in.channels());
     return add(new Operation.Pool(name, x.number, out, spec), false);
@@ -238,7 +302,10 @@ final class NetworkBuilder {
       }
       row(last, sum);
     } else {
-      sum = add(new Operation.Add(placed.path, main.number, side.number, main.shape, true), main.flat);
+      sum =
+          add(
+              new Operation.Add(placed.path, main.number, side.number, main.shape, true),
+              main.flat);
     }
     rows.add(new Network.Row(placed.path, block, sum.shape, sum.flat, 0, 0));
     return sum;
@@ -253,11 +320,13 @@ final class NetworkBuilder {
 
   private Parameter bias(String name, int elements, int fanIn, Initializer init) {
     return parameter(
-        Parameter.vector(name + ".bias", Parameter.Kind.BIAS, parameterCount, elements, fanIn), init);
+        Parameter.vector(name + ".bias", Parameter.Kind.BIAS, parameterCount, elements, fanIn),
+        init);
   }
 
   private Parameter parameter(Parameter parameter, Initializer init) {
-    long elements = (long) parameter.outer() * parameter.height() * parameter.width() * parameter.channels();
+    long elements =
+        (long) parameter.outer() * parameter.height() * parameter.width() * parameter.channels();
     if (elements > Integer.MAX_VALUE) {
       throw Check.bad("network", "at most 2147483647 elements in " + parameter.name(), elements);
     }

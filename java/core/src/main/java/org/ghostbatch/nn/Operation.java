@@ -7,7 +7,10 @@ import org.ghostbatch.device.LinearSpec;
 import org.ghostbatch.device.NetworkPlan;
 import org.ghostbatch.device.PoolSpec;
 
-/** One operation of a network on values made before it; operation i makes value i + 1. Specs have batch 1. */
+/**
+ * One operation of a network on values made before it; operation i makes value i + 1. Specs have
+ * batch 1.
+ */
 sealed interface Operation {
   String name();
 
@@ -45,7 +48,8 @@ sealed interface Operation {
     }
   }
 
-  record Dense(String name, int src, SampleShape out, LinearSpec spec, Parameter weight, Parameter bias)
+  record Dense(
+      String name, int src, SampleShape out, LinearSpec spec, Parameter weight, Parameter bias)
       implements Operation {
     @Override
     public String kind() {
@@ -63,7 +67,9 @@ sealed interface Operation {
     }
   }
 
-  /** @param residual a value, or -1 */
+  /**
+   * @param residual a value, or -1
+   */
   record Norm(
       String name,
       int src,
@@ -85,7 +91,8 @@ sealed interface Operation {
 
     @Override
     public void addTo(NetworkPlan plan) {
-      plan.ghostBatchNorm(name, src, residual, spec, gamma.offset(), beta.offset(), statistics.offset());
+      plan.ghostBatchNorm(
+          name, src, residual, spec, gamma.offset(), beta.offset(), statistics.offset());
     }
   }
 

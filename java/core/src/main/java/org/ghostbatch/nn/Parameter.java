@@ -3,8 +3,8 @@ package org.ghostbatch.nn;
 import java.util.List;
 
 /**
- * A slice of the parameter vector. In the vector its elements lie [outer, height, width, channels]; in files [outer,
- * channels, height, width], PyTorch's layout, which has the shape {@code shape}.
+ * A slice of the parameter vector. In the vector its elements lie [outer, height, width, channels];
+ * in files [outer, channels, height, width], PyTorch's layout, which has the shape {@code shape}.
  *
  * @param name PyTorch's, as in {@code 0.weight}
  * @param shape in files: [K, C/G, R, S], [out, in], or [C]

@@ -1,7 +1,8 @@
 package org.ghostbatch.nn;
 
 /**
- * ReLU(body(x) + shortcut(x)), as in ResNet; a batch norm at the end of the body is fused with sum and ReLU.
+ * ReLU(body(x) + shortcut(x)), as in ResNet; a batch norm at the end of the body is fused with sum
+ * and ReLU.
  *
  * @param shortcut an empty {@link Sequential} is the identity
  * @see <a href="https://arxiv.org/abs/1512.03385">He et al. 2015, arXiv 1512.03385</a>

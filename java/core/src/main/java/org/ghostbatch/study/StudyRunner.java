@@ -159,6 +159,8 @@ public final class StudyRunner {
         spec.updates() > 0
             ? summary.getLong("updates") == spec.updates()
             : summary.getInt("epochs") == spec.trainedEpochs();
+    // A run that was stopped within its last epoch has a row for that, but was not evaluated.
+    whole &= !summary.isNull("train_accuracy");
     return whole ? StudyResult.of(arm.name(), read(run.resolve(START)), summary) : null;
   }
 

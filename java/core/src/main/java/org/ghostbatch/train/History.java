@@ -5,13 +5,16 @@ import java.util.List;
 /**
  * What a training run came to.
  *
- * @param epochs a row an epoch, in order; where the run was stopped within one, a row for its part, without test figures
+ * @param epochs a row an epoch, in order; where the run was stopped within one, a row for its part,
+ *     without test figures
  * @param stopped whether {@link Trainer#stop} ended it before its length
  * @param updates done
- * @param train the final network on the whole training set, without augmentation; null where stopped within an epoch
+ * @param train the final network on the whole training set, without augmentation; null where
+ *     stopped within an epoch
  * @param test the final network on the test set; null without one, or where stopped within an epoch
  * @param weightDistance Euclidean distance of the parameters to their start
- * @param imagesPerSecond of the training phases with loading, without the first two updates; NaN for fewer than three
+ * @param imagesPerSecond of the training phases with loading, without the first two updates; NaN
+ *     for fewer than three
  * @param seconds of the whole run
  */
 public record History(

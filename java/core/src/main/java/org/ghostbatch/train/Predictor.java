@@ -25,8 +25,9 @@ import org.ghostbatch.nn.MicroBatch;
 import org.ghostbatch.nn.ModelFile;
 
 /**
- * A trained network that predicts: from a model file alone, batch norm folded, any number of samples at once. Safe to use
- * from several threads; their calls run one after another, each on all of the predictor's threads.
+ * A trained network that predicts: from a model file alone, batch norm folded, any number of
+ * samples at once. Safe to use from several threads; their calls run one after another, each on all
+ * of the predictor's threads.
  */
 public final class Predictor implements AutoCloseable {
   /** From so many samples on, passes of many rows are faster than passes of one. */
@@ -89,7 +90,8 @@ public final class Predictor implements AutoCloseable {
       if (room == null) {
         SampleShape shape = model.network().inputShape();
         room =
-            device.samples(type, capacity, shape.height(), shape.width(), shape.channels(), classes());
+            device.samples(
+                type, capacity, shape.height(), shape.width(), shape.channels(), classes());
         room.writeLabels(0, capacity, labels);
         if (type == DataType.U8) {
           bytes = room;
@@ -120,9 +122,13 @@ public final class Predictor implements AutoCloseable {
     this.vectors = device.vectors(lanes);
     this.plan = form.compile(device);
     this.parameters = device.tensor(type, form.parameterCount());
-    this.statistics = form.statisticsCount() == 0 ? null : device.tensor(type, form.statisticsCount());
+    this.statistics =
+        form.statisticsCount() == 0 ? null : device.tensor(type, form.statisticsCount());
     try (Tensor from = device.tensor(type, model.parameters().length);
-        Tensor running = model.statistics().length == 0 ? null : device.tensor(type, model.statistics().length)) {
+        Tensor running =
+            model.statistics().length == 0
+                ? null
+                : device.tensor(type, model.statistics().length)) {
       from.copyFrom(model.parameters());
       if (running != null) {
         running.copyFrom(model.statistics());
@@ -145,7 +151,10 @@ public final class Predictor implements AutoCloseable {
   public static Predictor load(Path path, Device device, int threads) {
     Check.present("predictor", "a path", path);
     Check.present("predictor", "a device", device);
-    return of(ModelFile.read(Files.isDirectory(path) ? path.resolve(RunFolder.MODEL) : path), device, threads);
+    return of(
+        ModelFile.read(Files.isDirectory(path) ? path.resolve(RunFolder.MODEL) : path),
+        device,
+        threads);
   }
 
   /** A predictor of a model at hand. */
@@ -153,7 +162,8 @@ public final class Predictor implements AutoCloseable {
     Check.present("predictor", "a model", model);
     Check.present("predictor", "a device", device);
     if (!device.supports(model.precision())) {
-      throw Check.bad("predictor", "a precision that " + device.name() + " supports", model.precision());
+      throw Check.bad(
+          "predictor", "a precision that " + device.name() + " supports", model.precision());
     }
     return new Predictor(model, device, threads);
   }
@@ -190,7 +200,9 @@ public final class Predictor implements AutoCloseable {
       length(Check.present("predictor", "an image", image).length);
     }
     return predictions(
-        images.length, DataType.F32, (first, count, room) -> {
+        images.length,
+        DataType.F32,
+        (first, count, room) -> {
           for (int i = 0; i < count; i++) {
             room.write(i, 1, images[first + i]);
           }
@@ -204,7 +216,9 @@ public final class Predictor implements AutoCloseable {
       length(Check.present("predictor", "an image", image).length);
     }
     return predictions(
-        images.length, DataType.U8, (first, count, room) -> {
+        images.length,
+        DataType.U8,
+        (first, count, room) -> {
           for (int i = 0; i < count; i++) {
             room.write(i, 1, images[first + i]);
           }
@@ -214,7 +228,8 @@ public final class Predictor implements AutoCloseable {
   /** The classes of a data set's samples, in their order. */
   public List<Prediction> predict(Dataset data) {
     fits(data);
-    return predictions(data.count(), data.type() == ElementType.U8 ? DataType.U8 : DataType.F32, reader(data));
+    return predictions(
+        data.count(), data.type() == ElementType.U8 ? DataType.U8 : DataType.F32, reader(data));
   }
 
   /** Outputs before softmax of a data set's samples, [samples, classes]. */
@@ -225,7 +240,8 @@ public final class Predictor implements AutoCloseable {
         data.count(),
         data.type() == ElementType.U8 ? DataType.U8 : DataType.F32,
         reader(data),
-        (first, count, logits) -> System.arraycopy(logits, 0, all, first * classes(), count * classes()));
+        (first, count, logits) ->
+            System.arraycopy(logits, 0, all, first * classes(), count * classes()));
     return all;
   }
 
@@ -326,7 +342,8 @@ public final class Predictor implements AutoCloseable {
 
   private void length(int values) {
     if (values != inputShape().elements()) {
-      throw Check.bad("predictor", "images of " + inputShape().elements() + " values, " + inputShape(), values);
+      throw Check.bad(
+          "predictor", "images of " + inputShape().elements() + " values, " + inputShape(), values);
     }
   }
 

@@ -63,7 +63,10 @@ public record Profile(List<Row> rows) {
     text.append(header("kind", ""));
     kinds.entrySet().stream()
         .sorted((a, b) -> Double.compare(b.getValue()[0], a.getValue()[0]))
-        .forEach(e -> text.append(line(e.getKey(), "", e.getValue()[0], all, e.getValue()[1], e.getValue()[2])));
+        .forEach(
+            e ->
+                text.append(
+                    line(e.getKey(), "", e.getValue()[0], all, e.getValue()[1], e.getValue()[2])));
     text.append(line("all", "", all, all, 0, 0)).append(System.lineSeparator());
     text.append(header("operation", "direction"));
     rows.stream()
@@ -83,7 +86,14 @@ public record Profile(List<Row> rows) {
 
   private static String header(String name, String direction) {
     return String.format(
-        Locale.ROOT, "%-36s %-17s %10s %7s %9s %8s%n", name, direction, "seconds", "share", "GFLOP/s", "GB/s");
+        Locale.ROOT,
+        "%-36s %-17s %10s %7s %9s %8s%n",
+        name,
+        direction,
+        "seconds",
+        "share",
+        "GFLOP/s",
+        "GB/s");
   }
 
   private static String line(
@@ -96,6 +106,8 @@ public record Profile(List<Row> rows) {
         seconds,
         all == 0 ? 0 : 100 * seconds / all,
         flops == 0 || seconds == 0 ? "" : String.format(Locale.ROOT, "%.1f", flops / seconds / 1e9),
-        bytes == 0 || seconds == 0 ? "" : String.format(Locale.ROOT, "%.1f", bytes / seconds / 1e9));
+        bytes == 0 || seconds == 0
+            ? ""
+            : String.format(Locale.ROOT, "%.1f", bytes / seconds / 1e9));
   }
 }

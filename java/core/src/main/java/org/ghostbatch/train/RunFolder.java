@@ -16,9 +16,10 @@ import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 
 /**
- * The folder of a run: {@code config.json} (the spec, and what it resolved to), {@code metrics.csv} (a row an epoch),
- * {@code model.safetensors}, {@code summary.json}. As a listener of a {@link Trainer} it writes them when it is time;
- * each file is whole or not there. While it is open, no other process can open the folder.
+ * The folder of a run: {@code config.json} (the spec, and what it resolved to), {@code metrics.csv}
+ * (a row an epoch), {@code model.safetensors}, {@code summary.json}. As a listener of a {@link
+ * Trainer} it writes them when it is time; each file is whole or not there. While it is open, no
+ * other process can open the folder.
  */
 public final class RunFolder implements TrainingListener, AutoCloseable {
   static final String CONFIG = "config.json";
@@ -49,7 +50,8 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     try {
       Files.createDirectories(folder);
       channel =
-          FileChannel.open(folder.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+          FileChannel.open(
+              folder.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
       FileLock lock = tryLock(channel);
       if (lock == null) {
         channel.close();
@@ -59,12 +61,14 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
         if (Files.exists(folder.resolve(file))) {
           lock.release();
           channel.close();
-          throw Check.bad("run folder", "a new folder, or one without a run", folder + " with " + file);
+          throw Check.bad(
+              "run folder", "a new folder, or one without a run", folder + " with " + file);
         }
       }
       return new RunFolder(folder, channel, lock);
     } catch (IOException e) {
-      throw new UncheckedIOException("[run folder] cannot make " + folder + ": " + e.getMessage(), e);
+      throw new UncheckedIOException(
+          "[run folder] cannot make " + folder + ": " + e.getMessage(), e);
     }
   }
 
@@ -81,7 +85,8 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     try {
       return TrainingSpec.fromJson(Json.parseObject(Files.readString(folder.resolve(CONFIG))));
     } catch (IOException e) {
-      throw new UncheckedIOException("[run folder] cannot read " + folder.resolve(CONFIG) + ": " + e.getMessage(), e);
+      throw new UncheckedIOException(
+          "[run folder] cannot read " + folder.resolve(CONFIG) + ": " + e.getMessage(), e);
     }
   }
 
@@ -90,7 +95,10 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     return folder.resolve(MODEL);
   }
 
-  /** The outcome of the run in a folder; its train and test figures are null where it was stopped within an epoch. */
+  /**
+   * The outcome of the run in a folder; its train and test figures are null where it was stopped
+   * within an epoch.
+   */
   public static Path summaryFile(Path folder) {
     return folder.resolve(SUMMARY);
   }
@@ -154,7 +162,9 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     json.put("backend", spec.backend());
     json.put("device", trainer.device().description().lines().findFirst().orElse(spec.backend()));
     json.put("precision", spec.precision().toString());
-    json.put("batch", spec.batch().phases().size() == 1 ? spec.batch().first() : spec.batch().toString());
+    json.put(
+        "batch",
+        spec.batch().phases().size() == 1 ? spec.batch().first() : spec.batch().toString());
     json.put("ghost", spec.ghost() == 0 ? null : spec.ghost());
     json.put("micro_batch", trainer.engine().microBatch());
     json.put("seed", spec.seed());
@@ -202,7 +212,8 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
         channel.close();
       }
     } catch (IOException e) {
-      throw new UncheckedIOException("[run folder] cannot close " + folder + ": " + e.getMessage(), e);
+      throw new UncheckedIOException(
+          "[run folder] cannot close " + folder + ": " + e.getMessage(), e);
     }
   }
 }

@@ -21,7 +21,8 @@ final class SampleCopy {
     this.data = data;
     this.pieceRows = Math.max(1, Math.min(data.count(), PIECE_BYTES / data.sampleBytes()));
     this.piece =
-        ByteBuffer.allocateDirect(Math.multiplyExact(pieceRows, data.sampleBytes())).order(ByteOrder.nativeOrder());
+        ByteBuffer.allocateDirect(Math.multiplyExact(pieceRows, data.sampleBytes()))
+            .order(ByteOrder.nativeOrder());
     this.labels = new int[pieceRows];
   }
 
@@ -32,7 +33,12 @@ final class SampleCopy {
   /** Native room for so many samples of a data set. */
   static Samples room(Device device, Dataset data, int count) {
     return device.samples(
-        type(data), count, data.shape().height(), data.shape().width(), data.shape().channels(), data.classes());
+        type(data),
+        count,
+        data.shape().height(),
+        data.shape().width(),
+        data.shape().channels(),
+        data.classes());
   }
 
   /** Rows 0, 1, ... of {@code target} become samples indices[from .. to). */
@@ -43,7 +49,10 @@ final class SampleCopy {
       data.read(indices, at, at + rows, piece);
       if (piece.position() != rows * data.sampleBytes()) {
         throw new IllegalStateException(
-            "[dataset] needs read() to write " + rows * data.sampleBytes() + " bytes, got " + piece.position());
+            "[dataset] needs read() to write "
+                + rows * data.sampleBytes()
+                + " bytes, got "
+                + piece.position());
       }
       piece.flip();
       for (int i = 0; i < rows; i++) {

@@ -11,8 +11,8 @@ import org.ghostbatch.device.Samples;
 import org.ghostbatch.random.Shuffle;
 
 /**
- * Batches of data that is read when it is needed: a thread fills one of two rooms while the other is trained on. It
- * reads no further than the epoch.
+ * Batches of data that is read when it is needed: a thread fills one of two rooms while the other
+ * is trained on. It reads no further than the epoch.
  */
 final class StreamingFeed implements BatchFeed {
   private final long seed;
@@ -98,7 +98,8 @@ final class StreamingFeed implements BatchFeed {
           if (e.getCause() instanceof RuntimeException failure) {
             throw failure;
           }
-          throw new IllegalStateException("[dataset] cannot be read: " + e.getCause(), e.getCause());
+          throw new IllegalStateException(
+              "[dataset] cannot be read: " + e.getCause(), e.getCause());
         }
       }
     } finally {

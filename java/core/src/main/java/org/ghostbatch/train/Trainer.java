@@ -39,14 +39,17 @@ import org.ghostbatch.random.Philox;
 import org.ghostbatch.random.Purpose;
 
 /**
- * Trains one network, once. {@link #fit} does a whole run; or an app drives it step by step: {@link #prepare}, then any
- * number of {@link #step}s and {@link #evaluate}s.
+ * Trains one network, once. {@link #fit} does a whole run; or an app drives it step by step: {@link
+ * #prepare}, then any number of {@link #step}s and {@link #evaluate}s.
  *
- * <p>Used by one thread; only {@link #stop} may be called from any. Same seed, data and settings give the same bits on
- * any number of threads.
+ * <p>Used by one thread; only {@link #stop} may be called from any. Same seed, data and settings
+ * give the same bits on any number of threads.
  */
 public final class Trainer implements AutoCloseable {
-  /** Samples that an evaluation copies to native memory at a time: a constant, as results must not follow the machine. */
+  /**
+   * Samples that an evaluation copies to native memory at a time: a constant, as results must not
+   * follow the machine.
+   */
   private static final int EVALUATION_CHUNK = 4096;
 
   private final Sequential layers;
@@ -99,7 +102,8 @@ public final class Trainer implements AutoCloseable {
 
   /** A builder for these layers, with the defaults of {@link TrainingSpec#builder}. */
   public static Builder of(Sequential layers) {
-    return new Builder(Check.present("trainer", "layers", layers), TrainingSpec.builder().model(nameOf(layers)));
+    return new Builder(
+        Check.present("trainer", "layers", layers), TrainingSpec.builder().model(nameOf(layers)));
   }
 
   /** A builder for the model that a spec names, with so many classes. */
@@ -146,7 +150,9 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
-    /** V: samples over which batch norm takes its statistics; 0: the whole batch, plain batch norm. */
+    /**
+     * V: samples over which batch norm takes its statistics; 0: the whole batch, plain batch norm.
+     */
     public Builder ghostBatchSize(int ghost) {
       spec.ghost(ghost);
       return this;
@@ -201,7 +207,10 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
-    /** Each sample's gradient is multiplied by a draw from N(1, sigma^2) (Hoffer et al. 2017, arXiv 1705.08741). */
+    /**
+     * Each sample's gradient is multiplied by a draw from N(1, sigma^2) (Hoffer et al. 2017, arXiv
+     * 1705.08741).
+     */
     public Builder gradientNoise(double sigma) {
       spec.gradientNoise(sigma);
       return this;
@@ -246,7 +255,10 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
-    /** Number of native threads; two trainers share a machine by their sums. Results do not depend on it. */
+    /**
+     * Number of native threads; two trainers share a machine by their sums. Results do not depend
+     * on it.
+     */
     public Builder threads(int threads) {
       spec.threads(threads);
       return this;
@@ -284,7 +296,8 @@ public final class Trainer implements AutoCloseable {
       Check.present("trainer", "a device", device);
       TrainingSpec built = spec.backend(device.name()).build();
       if (!device.supports(built.precision())) {
-        throw Check.bad("trainer", "a precision that " + device.name() + " supports", built.precision());
+        throw Check.bad(
+            "trainer", "a precision that " + device.name() + " supports", built.precision());
       }
       return new Trainer(this, device, built);
     }
@@ -307,8 +320,8 @@ public final class Trainer implements AutoCloseable {
    * Compiles the network for this data, and sets the first weights.
    *
    * @throws IllegalArgumentException where the data does not fit the network or the batch
-   * @throws org.ghostbatch.device.NativeException naming bytes needed and free, and the largest ghost batch that fits,
-   *     where memory is short
+   * @throws org.ghostbatch.device.NativeException naming bytes needed and free, and the largest
+   *     ghost batch that fits, where memory is short
    * @throws IllegalStateException where it was called before
    */
   public void prepare(Dataset train) {
@@ -319,10 +332,12 @@ public final class Trainer implements AutoCloseable {
     }
     network = Network.of(layers, train.shape());
     if (train.classes() > network.classes()) {
-      throw Check.bad("trainer", "at most " + network.classes() + " classes, as its network", train.classes());
+      throw Check.bad(
+          "trainer", "at most " + network.classes() + " classes, as its network", train.classes());
     }
     if (sampleWeights != null && sampleWeights.length != train.count()) {
-      throw Check.bad("trainer", "a weight for each of " + train.count() + " samples", sampleWeights.length);
+      throw Check.bad(
+          "trainer", "a weight for each of " + train.count() + " samples", sampleWeights.length);
     }
     plan = new TrainingPlan(spec, train.count());
     plan.checkGhosts(network);
@@ -341,8 +356,12 @@ public final class Trainer implements AutoCloseable {
 
   private ModelFile firstModel(Path path) {
     ModelFile file = ModelFile.read(Files.isDirectory(path) ? path.resolve(RunFolder.MODEL) : path);
-    if (!file.network().layers().equals(network.layers()) || file.network().parameterCount() != network.parameterCount()) {
-      throw Check.bad("trainer", "first weights of its own network, " + network, file.network() + " in " + path);
+    if (!file.network().layers().equals(network.layers())
+        || file.network().parameterCount() != network.parameterCount()) {
+      throw Check.bad(
+          "trainer",
+          "first weights of its own network, " + network,
+          file.network() + " in " + path);
     }
     return file;
   }
@@ -364,15 +383,20 @@ public final class Trainer implements AutoCloseable {
     lanes = device.lanes(threads);
     networkPlan = network.compile(device);
     EngineSpec engineSpec =
-        new EngineSpec(spec.precision(), microBatch, ghost, true, false, load(network, normalization, spec));
+        new EngineSpec(
+            spec.precision(), microBatch, ghost, true, false, load(network, normalization, spec));
     engine = device.engine(lanes, networkPlan, engineSpec);
     vectors = device.vectors(lanes);
     DataType type = spec.precision().parameterType();
     updater = new Updater(device, vectors, spec.optimizer(), type, network.parameterCount());
     start = device.tensor(type, network.parameterCount());
-    engine.parameters().copyFrom(first == null ? network.initialParameters(spec.seed()) : first.parameters());
+    engine
+        .parameters()
+        .copyFrom(first == null ? network.initialParameters(spec.seed()) : first.parameters());
     if (engine.statistics() != null) {
-      engine.statistics().copyFrom(first == null ? network.initialStatistics() : first.statistics());
+      engine
+          .statistics()
+          .copyFrom(first == null ? network.initialStatistics() : first.statistics());
     }
     engine.parametersChanged();
     vectors.copy(engine.parameters(), start);
@@ -392,13 +416,18 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
-  /** How samples become inputs: as normalized in training; around byte images lies mid-grey, as in Hoffer's code. */
+  /**
+   * How samples become inputs: as normalized in training; around byte images lies mid-grey, as in
+   * Hoffer's code.
+   */
   static LoadSpec load(Network network, Normalization normalization, TrainingSpec spec) {
     boolean bytes = normalization.scale() != 1;
     boolean affine = spec.augmentation() == Augmentation.AFFINE;
     LoadSpec load =
         LoadSpec.of(
-                network.inputShape().height(), network.inputShape().width(), network.inputShape().channels())
+                network.inputShape().height(),
+                network.inputShape().width(),
+                network.inputShape().channels())
             .withAugmentation(spec.augmentation())
             .withPad(4, bytes && !affine ? 127 : 0);
     return normalized(load, normalization).withType(spec.precision());
@@ -415,7 +444,8 @@ public final class Trainer implements AutoCloseable {
   /** Trains a whole run on a named data set. */
   public History fit(DataPair data) {
     return fit(
-        data.train().withNormalization(data.normalization()), data.test().withNormalization(data.normalization()));
+        data.train().withNormalization(data.normalization()),
+        data.test().withNormalization(data.normalization()));
   }
 
   /**
@@ -429,19 +459,22 @@ public final class Trainer implements AutoCloseable {
   public History fit(Dataset train, Dataset test) {
     Check.present("trainer", "training data", train);
     if (fitted || updates > 0) {
-      throw new IllegalStateException("[trainer] needs a new trainer for another run, got one that has trained");
+      throw new IllegalStateException(
+          "[trainer] needs a new trainer for another run, got one that has trained");
     }
     if (test != null && !test.shape().equals(train.shape())) {
       throw Check.bad("trainer", "test samples of " + train.shape(), test.shape());
     }
     if (spec.trainSamples() > train.count()) {
-      throw Check.bad("trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
+      throw Check.bad(
+          "trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
     }
     Dataset used = spec.trainSamples() == 0 ? train : train.take(spec.trainSamples());
     if (engine == null) {
       prepare(used);
     } else if (prepared != train) {
-      throw new IllegalStateException("[trainer] needs the data that it was prepared for, got another");
+      throw new IllegalStateException(
+          "[trainer] needs the data that it was prepared for, got another");
     }
     fitted = true;
     try (BatchFeed feed =
@@ -532,7 +565,10 @@ public final class Trainer implements AutoCloseable {
     return history;
   }
 
-  /** Time of training phases; the first two updates warm caches and compile, and count only where nothing else does. */
+  /**
+   * Time of training phases; the first two updates warm caches and compile, and count only where
+   * nothing else does.
+   */
   private static final class Clock {
     private long last;
     private long nanos;
@@ -584,7 +620,8 @@ public final class Trainer implements AutoCloseable {
     }
     for (int i = 0; i < count; i++) {
       double factor = spec.gradientNoise() > 0 ? 1 + spec.gradientNoise() * noise[i] : 1;
-      factors[i] = (float) (sampleWeights == null ? factor : factor * sampleWeights[feed.sample(i)]);
+      factors[i] =
+          (float) (sampleWeights == null ? factor : factor * sampleWeights[feed.sample(i)]);
     }
     return factors;
   }
@@ -597,20 +634,25 @@ public final class Trainer implements AutoCloseable {
    * @param epoch keys the augmentation
    * @return the mean loss
    */
-  public double step(Samples samples, int[] rows, int count, float[] weights, double learningRate, long epoch) {
+  public double step(
+      Samples samples, int[] rows, int count, float[] weights, double learningRate, long epoch) {
     ready();
     trainStep.epoch(epoch);
     update(samples, rows, count, weights, learningRate);
     return lastLoss;
   }
 
-  private void update(Samples samples, int[] rows, int count, float[] weights, double learningRate) {
+  private void update(
+      Samples samples, int[] rows, int count, float[] weights, double learningRate) {
     trainStep.step(updates);
     engine.step(samples, rows, count, weights, trainStep, null, null, result);
     double norm = vectors.norm(engine.gradients());
     double clip = spec.clipGradientNorm();
     updater.update(
-        learningRate, clip > 0 && norm > clip ? clip / norm : 1, engine.parameters(), engine.gradients());
+        learningRate,
+        clip > 0 && norm > clip ? clip / norm : 1,
+        engine.parameters(),
+        engine.gradients());
     engine.parametersChanged();
     updates++;
     trained += count;
@@ -620,7 +662,9 @@ public final class Trainer implements AutoCloseable {
     lastRate = learningRate;
   }
 
-  /** The rate of update {@code update} of epoch {@code epoch}, both from 0, as {@link #fit} uses it. */
+  /**
+   * The rate of update {@code update} of epoch {@code epoch}, both from 0, as {@link #fit} uses it.
+   */
   public double learningRate(int epoch, int update) {
     ready();
     return plan.rate(epoch, update);
@@ -650,7 +694,10 @@ public final class Trainer implements AutoCloseable {
     return plan.epochs();
   }
 
-  /** Loss and accuracy on a data set, with running statistics, without dropout, augmentation and label smoothing. */
+  /**
+   * Loss and accuracy on a data set, with running statistics, without dropout, augmentation and
+   * label smoothing.
+   */
   public Evaluation evaluate(Dataset data) {
     Check.present("trainer", "data", data);
     ready();
@@ -763,7 +810,8 @@ public final class Trainer implements AutoCloseable {
   public Profile profile() {
     ready();
     if (!profiling) {
-      throw new IllegalStateException("[trainer] needs to be built with profile(true), got one without");
+      throw new IllegalStateException(
+          "[trainer] needs to be built with profile(true), got one without");
     }
     return Profile.of(network, engine.profile());
   }
@@ -776,7 +824,8 @@ public final class Trainer implements AutoCloseable {
   private void ready() {
     open();
     if (engine == null) {
-      throw new IllegalStateException("[trainer] needs prepare or fit first, got a trainer without data");
+      throw new IllegalStateException(
+          "[trainer] needs prepare or fit first, got a trainer without data");
     }
   }
 

@@ -4,7 +4,10 @@ import org.ghostbatch.nn.Network;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.LearningRate;
 
-/** The course of a run on so many samples: batch size, number of updates and learning rate of each epoch. */
+/**
+ * The course of a run on so many samples: batch size, number of updates and learning rate of each
+ * epoch.
+ */
 final class TrainingPlan {
   private final TrainingSpec spec;
   private final int count;
@@ -21,7 +24,8 @@ final class TrainingPlan {
     this.learningRate = spec.trainedLearningRate();
     this.batch = spec.trainedBatch();
     if (batch.largest() > count) {
-      throw Check.bad("training", "a batch of at most the " + count + " training samples", batch.largest());
+      throw Check.bad(
+          "training", "a batch of at most the " + count + " training samples", batch.largest());
     }
     this.epochs = spec.updates() == 0 ? spec.trainedEpochs() : epochsOf(spec.updates());
   }
@@ -109,7 +113,12 @@ final class TrainingPlan {
       throw Check.bad(
           "training",
           "at least 2 values per channel in each ghost batch",
-          "1 in a batch of " + rows + " cut into " + ghosts + " ghost batches (" + count
+          "1 in a batch of "
+              + rows
+              + " cut into "
+              + ghosts
+              + " ghost batches ("
+              + count
               + " training samples; another batch or ghost size, or number of samples, avoids it)");
     }
   }

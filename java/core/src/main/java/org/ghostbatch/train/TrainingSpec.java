@@ -14,8 +14,8 @@ import org.ghostbatch.optim.Schedule;
 import org.ghostbatch.optim.Sgd;
 
 /**
- * A training run: what the builder fills, the flags of {@code train} parse into, and {@code config.json} holds. Two runs
- * of one spec give the same bits, whatever the number of threads.
+ * A training run: what the builder fills, the flags of {@code train} parse into, and {@code
+ * config.json} holds. Two runs of one spec give the same bits, whatever the number of threads.
  *
  * @param model name of one of {@link org.ghostbatch.nn.Models}, or {@code custom}
  * @param data name of a data set, or {@code custom}
@@ -65,11 +65,34 @@ public record TrainingSpec(
   /** Names of the members of {@link #toJson}. */
   public static final Set<String> MEMBERS =
       Set.of(
-          "model", "data", "data_dir", "train_samples", "optimizer", "schedule", "lr_rule", "warmup_epochs",
-          "regime_adaptation", "batch", "ghost", "running_stats", "epochs", "updates", "clip", "gradient_noise",
-          "augment", "label_smoothing", "init_from", "backend", "precision", "threads", "micro_batch", "seed");
+          "model",
+          "data",
+          "data_dir",
+          "train_samples",
+          "optimizer",
+          "schedule",
+          "lr_rule",
+          "warmup_epochs",
+          "regime_adaptation",
+          "batch",
+          "ghost",
+          "running_stats",
+          "epochs",
+          "updates",
+          "clip",
+          "gradient_noise",
+          "augment",
+          "label_smoothing",
+          "init_from",
+          "backend",
+          "precision",
+          "threads",
+          "micro_batch",
+          "seed");
 
-  /** Member of {@code config.json} that holds what a run resolved; {@link #fromJson} passes over it. */
+  /**
+   * Member of {@code config.json} that holds what a run resolved; {@link #fromJson} passes over it.
+   */
   static final String RESOLVED = "resolved";
 
   public TrainingSpec {
@@ -87,7 +110,10 @@ public record TrainingSpec(
     atLeast("updates", updates, 0);
     atLeast("a micro-batch", microBatch, 0);
     if (epochs == 0 == (updates == 0)) {
-      throw Check.bad(KIND, "a length in either epochs or updates", epochs + " epochs and " + updates + " updates");
+      throw Check.bad(
+          KIND,
+          "a length in either epochs or updates",
+          epochs + " epochs and " + updates + " updates");
     }
     if (regimeAdaptation != null && updates > 0) {
       throw Check.bad(KIND, "a length in epochs for regime adaptation", "updates");
@@ -124,8 +150,9 @@ public record TrainingSpec(
   }
 
   /**
-   * A builder with the defaults: SGD with momentum 0.9 and weight decay 1e-4, learning rate 0.1, plain batch norm,
-   * sequential running statistics, f32 on cpu, seed 1. Batch size and length have none.
+   * A builder with the defaults: SGD with momentum 0.9 and weight decay 1e-4, learning rate 0.1,
+   * plain batch norm, sequential running statistics, f32 on cpu, seed 1. Batch size and length have
+   * none.
    */
   public static Builder builder() {
     return new Builder();
@@ -166,7 +193,9 @@ public record TrainingSpec(
 
   /** Learning rate with all boundaries after regime adaptation. */
   public LearningRate trainedLearningRate() {
-    return regimeAdaptation == null ? learningRate : learningRate.stretch(regimeAdaptation.factor(batch.first()));
+    return regimeAdaptation == null
+        ? learningRate
+        : learningRate.stretch(regimeAdaptation.factor(batch.first()));
   }
 
   /** Batch size by epoch, boundaries after regime adaptation. */
@@ -175,8 +204,8 @@ public record TrainingSpec(
   }
 
   /**
-   * The spec as {@code config.json} has it: members named as the flags, {@code schedule}, {@code lr_rule} and {@code
-   * optimizer} as texts, null for what is not set.
+   * The spec as {@code config.json} has it: members named as the flags, {@code schedule}, {@code
+   * lr_rule} and {@code optimizer} as texts, null for what is not set.
    */
   public JsonObject toJson() {
     return new JsonObject()
@@ -209,7 +238,8 @@ public record TrainingSpec(
   /**
    * What {@link #toJson} wrote; members that are missing have their defaults.
    *
-   * @throws IllegalArgumentException naming a member that is unknown, or a value that is out of range
+   * @throws IllegalArgumentException naming a member that is unknown, or a value that is out of
+   *     range
    */
   public static TrainingSpec fromJson(JsonObject json) {
     return builder().set(json).build();
@@ -274,12 +304,14 @@ public record TrainingSpec(
 
     /** Schedule alone; rule and warm-up stay. */
     public Builder schedule(Schedule schedule) {
-      return learningRate(new LearningRate(schedule, learningRate.rule(), learningRate.warmupEpochs()));
+      return learningRate(
+          new LearningRate(schedule, learningRate.rule(), learningRate.warmupEpochs()));
     }
 
     /** Rule for the batch size alone. */
     public Builder batchRule(BatchRule rule) {
-      return learningRate(new LearningRate(learningRate.schedule(), rule, learningRate.warmupEpochs()));
+      return learningRate(
+          new LearningRate(learningRate.schedule(), rule, learningRate.warmupEpochs()));
     }
 
     public Builder warmupEpochs(double epochs) {
@@ -374,9 +406,14 @@ public record TrainingSpec(
     /** Takes the members that {@code json} has; the others stay. */
     public Builder set(JsonObject json) {
       JsonObject known = new JsonObject();
-      json.names().stream().filter(name -> !name.equals(RESOLVED)).forEach(name -> known.put(name, json.get(name)));
+      json.names().stream()
+          .filter(name -> !name.equals(RESOLVED))
+          .forEach(name -> known.put(name, json.get(name)));
       known.requireOnly(MEMBERS);
-      if (known.has("epochs") && !known.isNull("epochs") && known.has("updates") && !known.isNull("updates")) {
+      if (known.has("epochs")
+          && !known.isNull("epochs")
+          && known.has("updates")
+          && !known.isNull("updates")) {
         throw Check.bad(KIND, "a length in either epochs or updates", "both");
       }
       for (String name : known.names()) {
@@ -413,7 +450,8 @@ public record TrainingSpec(
         case "schedule" -> schedule(Schedule.parse(json.getString(name)));
         case "lr_rule" -> batchRule(BatchRule.parse(json.getString(name)));
         case "warmup_epochs" -> warmupEpochs(json.getDouble(name));
-        case "regime_adaptation" -> regimeAdaptation(none ? null : new RegimeAdaptation(json.getInt(name)));
+        case "regime_adaptation" ->
+            regimeAdaptation(none ? null : new RegimeAdaptation(json.getInt(name)));
         case "clip" -> clipGradientNorm(none ? 0 : json.getDouble(name));
         case "gradient_noise" -> gradientNoise(json.getDouble(name));
         case "augment" -> augmentation(Augmentation.of(json.getString(name)));
@@ -424,16 +462,36 @@ public record TrainingSpec(
         case "threads" -> threads(none ? 0 : json.getInt(name));
         case "micro_batch" -> microBatch(none ? 0 : json.getInt(name));
         case "seed" -> seed(json.getLong(name));
-        default -> throw new IllegalStateException("[training] needs every member read, got " + name);
+        default ->
+            throw new IllegalStateException("[training] needs every member read, got " + name);
       }
     }
 
     /** The spec, checked. */
     public TrainingSpec build() {
       return new TrainingSpec(
-          model, data, dataDir, trainSamples, optimizer, learningRate, regimeAdaptation, batch, ghost,
-          runningStatistics, epochs, updates, clipGradientNorm, gradientNoise, augmentation, labelSmoothing, initFrom,
-          backend, precision, threads, microBatch, seed);
+          model,
+          data,
+          dataDir,
+          trainSamples,
+          optimizer,
+          learningRate,
+          regimeAdaptation,
+          batch,
+          ghost,
+          runningStatistics,
+          epochs,
+          updates,
+          clipGradientNorm,
+          gradientNoise,
+          augmentation,
+          labelSmoothing,
+          initFrom,
+          backend,
+          precision,
+          threads,
+          microBatch,
+          seed);
     }
   }
 }

@@ -21,7 +21,8 @@ final class Updater implements AutoCloseable {
   private final AdamStep adam;
   private long updates;
 
-  Updater(Device device, VectorKernels vectors, Optimizer optimizer, DataType type, long parameters) {
+  Updater(
+      Device device, VectorKernels vectors, Optimizer optimizer, DataType type, long parameters) {
     this.vectors = vectors;
     if (optimizer instanceof Sgd settings) {
       sgd =
@@ -67,7 +68,11 @@ final class Updater implements AutoCloseable {
       vectors.sgd(sgd.rate(rate).gradientScale(scale), weights, gradient, state.get(0));
     } else {
       vectors.adam(
-          adam.rate(rate).gradientScale(scale).step(updates), weights, gradient, state.get(0), state.get(1));
+          adam.rate(rate).gradientScale(scale).step(updates),
+          weights,
+          gradient,
+          state.get(0),
+          state.get(1));
     }
   }
 

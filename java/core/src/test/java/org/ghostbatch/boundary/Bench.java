@@ -29,7 +29,7 @@ final class Bench implements AutoCloseable {
   }
 
   /** The {@code index}-th shared tensor of a type and size, with ordinary values in it. */
-  Tensor tensor(DataType type, long elements, int index) {
+  synchronized Tensor tensor(DataType type, long elements, int index) {
     return tensors.computeIfAbsent(type + " " + elements + " " + index, key -> filled(type, elements));
   }
 
@@ -54,12 +54,17 @@ final class Bench implements AutoCloseable {
 
   /** The shared object made for this key. */
   @SuppressWarnings("unchecked")
-  <T extends AutoCloseable> T kernel(Object key, Supplier<T> make) {
-    return (T) kernels.computeIfAbsent(key, k -> make.get());
+  synchronized <T extends AutoCloseable> T kernel(Object key, Supplier<T> make) {
+    T made = (T) kernels.get(key);
+    if (made == null) {
+      made = make.get();
+      kernels.put(key, made);
+    }
+    return made;
   }
 
   /** Between calls: keeps the number of tensors bounded. */
-  void tidy() {
+  synchronized void tidy() {
     if (tensors.size() > MOST_TENSORS) {
       tensors.values().forEach(Tensor::close);
       tensors.clear();

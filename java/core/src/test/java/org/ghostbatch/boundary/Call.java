@@ -1,13 +1,12 @@
 package org.ghostbatch.boundary;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
-import java.util.function.Consumer;
 import java.util.function.Function;
-import java.util.function.LongFunction;
 import java.util.function.Supplier;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Tensor;
@@ -86,7 +85,7 @@ final class Call {
     }
   }
 
-  <T extends AutoCloseable> T own(T made) {
+  synchronized <T extends AutoCloseable> T own(T made) {
     own.add(made);
     return made;
   }
@@ -218,7 +217,7 @@ final class Call {
         return new int[0];
       }
       case 2 -> {
-        return java.util.Arrays.copyOf(some, some.length - 1);
+        return Arrays.copyOf(some, some.length - 1);
       }
       case 3 -> some[at] = -1;
       case 4 -> some[at] = end;
@@ -227,7 +226,7 @@ final class Call {
       case 7 -> some[at] = some[some.length - 1 - at];
       case 8 -> some[at] = mutation.nextInt(end);
       default -> {
-        return java.util.Arrays.copyOf(some, some.length + 1);
+        return Arrays.copyOf(some, some.length + 1);
       }
     }
     return some;
@@ -246,7 +245,7 @@ final class Call {
       return new float[0];
     }
     if (choice == 2 && values != null && values.length > 0) {
-      return java.util.Arrays.copyOf(values, values.length - 1);
+      return Arrays.copyOf(values, values.length - 1);
     }
     float[] some = values == null ? new float[3] : values.clone();
     if (some.length > 0) {
@@ -264,8 +263,8 @@ final class Call {
     return switch (choice) {
       case 0 -> null;
       case 1 -> new byte[0];
-      case 2 -> java.util.Arrays.copyOf(values, values.length - 1);
-      default -> java.util.Arrays.copyOf(values, values.length + 1);
+      case 2 -> Arrays.copyOf(values, values.length - 1);
+      default -> Arrays.copyOf(values, values.length + 1);
     };
   }
 
@@ -277,7 +276,7 @@ final class Call {
     if (mutation.nextInt(4) == 0) {
       int length = mutation.nextInt(content.length);
       to(length + " bytes");
-      return java.util.Arrays.copyOf(content, length);
+      return Arrays.copyOf(content, length);
     }
     byte[] some = content.clone();
     int at = mutation.nextInt(4) == 0 ? mutation.nextInt(some.length) : mutation.nextInt(header);
@@ -376,7 +375,7 @@ final class Call {
         to("holding " + value);
         Tensor some = own(bench.device.tensor(type, elements));
         float[] numbers = new float[(int) elements];
-        java.util.Arrays.fill(numbers, 1f);
+        Arrays.fill(numbers, 1f);
         for (int i = mutation.nextInt(numbers.length); i < numbers.length; i += 1 + mutation.nextInt(7)) {
           numbers[i] = value;
         }
@@ -390,7 +389,7 @@ final class Call {
       }
       default -> {
         Tensor raced = own(bench.device.tensor(type, elements));
-        rival(changed + " -> used by another thread", () -> raced.slice(0, 1).shape());
+        rival(changed + " -> used by another thread", () -> use(raced));
         return raced;
       }
     }
@@ -431,6 +430,16 @@ final class Call {
     }
   }
 
+  private static void use(Tensor tensor) {
+    for (int i = 0; i < 20; i++) {
+      if (tensor.type() == DataType.U8 || tensor.type() == DataType.S32) {
+        tensor.toInts();
+      } else {
+        tensor.toDoubles();
+      }
+    }
+  }
+
   private static void close(AutoCloseable made) {
     try {
       made.close();
@@ -439,14 +448,5 @@ final class Call {
     } catch (Exception e) {
       throw new IllegalStateException(e);
     }
-  }
-
-  /** A vector operation's number: not a field. */
-  <T> void with(T value, Consumer<T> use) {
-    use.accept(value);
-  }
-
-  static LongFunction<long[]> shape() {
-    return elements -> new long[] {elements};
   }
 }

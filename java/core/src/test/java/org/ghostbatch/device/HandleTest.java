@@ -181,7 +181,8 @@ class HandleTest {
       refused("[tensor] needs an array, got null", () -> x.copyFrom((float[]) null));
       assertThrows(IllegalArgumentException.class, () -> device.tensor(DataType.F32));
       assertThrows(IllegalArgumentException.class, () -> device.tensor(DataType.F32, 0));
-      assertThrows(IllegalArgumentException.class, () -> device.tensor(DataType.F32, 1L << 40, 1L << 40));
+      assertThrows(
+          IllegalArgumentException.class, () -> device.tensor(DataType.F32, 1L << 40, 1L << 40));
       assertThrows(NativeException.class, () -> device.tensor(DataType.F32, 1L << 46));
     }
   }

@@ -97,7 +97,8 @@ class KernelTest {
       assertArrayEquals(new float[] {15}, diffBeta.toFloats());
       assertThrows(IllegalArgumentException.class, () -> norm.forward(arguments.offsets(0)));
       assertThrows(NativeException.class, () -> norm.forward(arguments.offsets(0, 6)));
-      assertThrows(IllegalArgumentException.class, () -> norm.forward(arguments.offsets(0, 1, 2, 3)));
+      assertThrows(
+          IllegalArgumentException.class, () -> norm.forward(arguments.offsets(0, 1, 2, 3)));
     }
   }
 
@@ -149,7 +150,8 @@ class KernelTest {
         Samples samples = device.samples(DataType.U8, 3, 1, 1, 2, 2)) {
       samples.write(0, 3, new byte[] {0, 2, 4, 6, (byte) 200, 10});
       samples.writeLabels(0, 3, new int[] {0, 1, 0});
-      LoadSpec spec = LoadSpec.of(1, 1, 2).withNormalization(0.5, List.of(1.0, 0.0), List.of(2.0, 1.0));
+      LoadSpec spec =
+          LoadSpec.of(1, 1, 2).withNormalization(0.5, List.of(1.0, 0.0), List.of(2.0, 1.0));
       BatchLoader loader = device.batchLoader(spec);
       Tensor dst = device.tensor(DataType.F32, 2, 1, 1, 2);
       Tensor labels = device.tensor(DataType.S32, 2);
@@ -157,7 +159,8 @@ class KernelTest {
       assertArrayEquals(new float[] {49.5f, 5, 0.5f, 3}, dst.toFloats(), 1e-5f);
       assertArrayEquals(new int[] {0, 1}, labels.toInts());
       assertThrows(
-          NativeException.class, () -> loader.load(samples, new int[] {3}, 1, 1, 0, false, dst, null));
+          NativeException.class,
+          () -> loader.load(samples, new int[] {3}, 1, 1, 0, false, dst, null));
       assertThrows(IllegalArgumentException.class, () -> samples.writeLabels(0, 1, new int[] {2}));
       assertThrows(IllegalArgumentException.class, () -> samples.write(0, 4, new byte[8]));
     }

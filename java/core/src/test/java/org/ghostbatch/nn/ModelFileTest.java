@@ -25,7 +25,8 @@ class ModelFileTest {
               BatchNorm.of(),
               ReLU.of(),
               Residual.of(
-                  Sequential.of(Conv2d.of(2, 1), BatchNorm.of()), Sequential.of(Conv2d.of(2, 1).bias(false))),
+                  Sequential.of(Conv2d.of(2, 1), BatchNorm.of()),
+                  Sequential.of(Conv2d.of(2, 1).bias(false))),
               Flatten.of(),
               Linear.of(3)),
           new SampleShape(4, 5, 2));
@@ -67,19 +68,34 @@ class ModelFileTest {
     try (SafeTensors file = SafeTensors.open(path)) {
       assertEquals(
           List.of(
-              "0.weight", "1.weight", "1.bias", "3.body.0.weight", "3.body.0.bias", "3.shortcut.0.weight",
-              "3.body.1.weight", "3.body.1.bias", "5.weight", "5.bias", "1.running_mean", "1.running_var",
-              "3.body.1.running_mean", "3.body.1.running_var"),
+              "0.weight",
+              "1.weight",
+              "1.bias",
+              "3.body.0.weight",
+              "3.body.0.bias",
+              "3.shortcut.0.weight",
+              "3.body.1.weight",
+              "3.body.1.bias",
+              "5.weight",
+              "5.bias",
+              "1.running_mean",
+              "1.running_var",
+              "3.body.1.running_mean",
+              "3.body.1.running_var"),
           List.copyOf(file.entries().keySet()));
       assertEquals(List.of(4L, 2L, 3L, 3L), file.entry("0.weight").shape());
       assertEquals(List.of(3L, 40L), file.entry("5.weight").shape());
       assertArrayEquals(new double[] {4.5, 5.5, 6.5, 7.5}, file.doubles("1.running_var"));
       // Filter 3, channel 1, row 2, column 0: [K,C,R,S] in the file, [K,R,S,C] in the vector.
-      assertEquals(model.parameters()[3 * 18 + (2 * 3 + 0) * 2 + 1], file.doubles("0.weight")[3 * 18 + 9 + 2 * 3]);
-      // Output 2 of channel 1, row 3, column 4: [out, C H W] in the file, [out, H W C] in the vector.
+      assertEquals(
+          model.parameters()[3 * 18 + (2 * 3 + 0) * 2 + 1],
+          file.doubles("0.weight")[3 * 18 + 9 + 2 * 3]);
+      // Output 2 of channel 1, row 3, column 4: [out, C H W] in the file, [out, H W C] in the
+      // vector.
       long offset = network.parameters().get(8).offset();
       assertEquals(
-          model.parameters()[(int) offset + 2 * 40 + (3 * 5 + 4) * 2 + 1], file.doubles("5.weight")[2 * 40 + 20 + 19]);
+          model.parameters()[(int) offset + 2 * 40 + (3 * 5 + 4) * 2 + 1],
+          file.doubles("5.weight")[2 * 40 + 20 + 19]);
     }
   }
 

@@ -36,7 +36,8 @@ class ModelsTest {
     }
     var error = assertThrows(IllegalArgumentException.class, () -> Models.byName("resnet45", 10));
     assertEquals(
-        "[model] needs softmax, f1, lenet, resnet20, resnet44, resnet110, got \"resnet45\"", error.getMessage());
+        "[model] needs softmax, f1, lenet, resnet20, resnet44, resnet110, got \"resnet45\"",
+        error.getMessage());
     assertThrows(IllegalArgumentException.class, () -> Models.resnet(45, 10));
   }
 
@@ -44,6 +45,7 @@ class ModelsTest {
   void resnet44CostsWhatItsConvolutionsCost() {
     Network network = Network.of(Models.resnet44(10), new SampleShape(32, 32, 3));
     assertEquals(195.6e6, network.flops(), 1e6);
-    assertEquals(45 + 45 + 2, network.operationNames().size(), "convolutions, batch norms, pool, linear");
+    assertEquals(
+        45 + 45 + 2, network.operationNames().size(), "convolutions, batch norms, pool, linear");
   }
 }

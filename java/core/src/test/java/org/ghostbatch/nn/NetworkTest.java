@@ -17,34 +17,45 @@ class NetworkTest {
   private static final SampleShape IMAGE = new SampleShape(8, 8, 3);
 
   private static String refused(Sequential layers) {
-    return assertThrows(IllegalArgumentException.class, () -> Network.of(layers, IMAGE)).getMessage();
+    return assertThrows(IllegalArgumentException.class, () -> Network.of(layers, IMAGE))
+        .getMessage();
   }
 
   @Test
   void errorsNameTheLayer() {
     assertEquals(
-        "[network] layer 1 (Linear): [linear] needs a vector (Flatten before it), got an image of 8x8x4",
+        "[network] layer 1 (Linear): [linear] needs a vector (Flatten before it), got an image of"
+            + " 8x8x4",
         refused(Sequential.of(Conv2d.of(4, 3).padding(1), Linear.of(2))));
     assertEquals(
         "[network] layer 0.1 (Conv2d): [network] needs an image, got a vector of 192",
         refused(Sequential.of(Sequential.of(Flatten.of(), Conv2d.of(4, 3)))));
     assertTrue(
-        refused(Sequential.of(Conv2d.of(4, 9))).startsWith("[network] layer 0 (Conv2d): [convolution] needs a filter"));
+        refused(Sequential.of(Conv2d.of(4, 9)))
+            .startsWith("[network] layer 0 (Conv2d): [convolution] needs a filter"));
     assertTrue(
         refused(Sequential.of(Conv2d.of(4, 3).groups(2)))
-            .startsWith("[network] layer 0 (Conv2d): [conv2d] needs groups that divide 3 channels, got 2"));
+            .startsWith(
+                "[network] layer 0 (Conv2d): [conv2d] needs groups that divide 3 channels, got 2"));
     assertTrue(
-        refused(Sequential.of(Flatten.of(), BatchNorm.of(), Linear.of(2))).startsWith("[network] layer 1 (BatchNorm)"));
+        refused(Sequential.of(Flatten.of(), BatchNorm.of(), Linear.of(2)))
+            .startsWith("[network] layer 1 (BatchNorm)"));
     assertEquals(
-        "[network] layer 0 (Residual): [residual] needs body and shortcut of one shape, got 8x8x5 and 8x8x3",
+        "[network] layer 0 (Residual): [residual] needs body and shortcut of one shape, got 8x8x5"
+            + " and 8x8x3",
         refused(Sequential.of(Residual.of(Sequential.of(Conv2d.of(5, 1), BatchNorm.of())))));
     assertTrue(
-        refused(Sequential.of(Residual.of(Sequential.of(Conv2d.of(3, 3).padding(1), MaxPool2d.of(9)))))
+        refused(
+                Sequential.of(
+                    Residual.of(Sequential.of(Conv2d.of(3, 3).padding(1), MaxPool2d.of(9)))))
             .startsWith("[network] layer 0.body.1 (MaxPool2d): "));
-    assertTrue(refused(Sequential.of(Conv2d.of(4, 3))).startsWith("[network] needs one vector as output"));
+    assertTrue(
+        refused(Sequential.of(Conv2d.of(4, 3))).startsWith("[network] needs one vector as output"));
     assertTrue(refused(Sequential.of()).startsWith("[network] needs a layer that computes"));
     assertTrue(refused(Sequential.of(Flatten.of())).startsWith("[network] needs"));
-    assertTrue(refused(Sequential.of(GlobalAvgPool.of())).startsWith("[network] needs a layer with weights"));
+    assertTrue(
+        refused(Sequential.of(GlobalAvgPool.of()))
+            .startsWith("[network] needs a layer with weights"));
   }
 
   @Test
@@ -71,13 +82,18 @@ class NetworkTest {
                 ReLU.of(),
                 Residual.of(
                     Sequential.of(
-                        Conv2d.of(4, 3).padding(1), BatchNorm.of(), ReLU.of(), Conv2d.of(4, 1), BatchNorm.of())),
+                        Conv2d.of(4, 3).padding(1),
+                        BatchNorm.of(),
+                        ReLU.of(),
+                        Conv2d.of(4, 1),
+                        BatchNorm.of())),
                 GlobalAvgPool.of(),
                 Linear.of(2)),
             IMAGE);
     List<Operation> operations = network.operations();
     assertEquals(
-        List.of("0", "1", "3.body.0", "3.body.1", "3.body.3", "3.body.4", "4", "5"), network.operationNames());
+        List.of("0", "1", "3.body.0", "3.body.1", "3.body.3", "3.body.4", "4", "5"),
+        network.operationNames());
     Operation.Norm first = assertInstanceOf(Operation.Norm.class, operations.get(1));
     assertTrue(first.spec().relu() && !first.spec().residual());
     Operation.Norm last = assertInstanceOf(Operation.Norm.class, operations.get(5));
@@ -106,7 +122,8 @@ class NetworkTest {
   void parametersHaveNamesAndPlaces() {
     Network network =
         Network.of(
-            Sequential.of(Conv2d.of(4, 3), BatchNorm.of(), ReLU.of(), Flatten.of(), Linear.of(2)), IMAGE);
+            Sequential.of(Conv2d.of(4, 3), BatchNorm.of(), ReLU.of(), Flatten.of(), Linear.of(2)),
+            IMAGE);
     List<Parameter> parameters = network.parameters();
     assertEquals(
         List.of("0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"),
@@ -114,7 +131,8 @@ class NetworkTest {
     assertEquals(List.of(4, 3, 3, 3), parameters.get(0).shape());
     assertEquals(27, parameters.get(0).fanIn());
     assertEquals(List.of(2, 144), parameters.get(4).shape());
-    assertEquals(List.of(Parameter.Kind.GAMMA, Parameter.Kind.BETA),
+    assertEquals(
+        List.of(Parameter.Kind.GAMMA, Parameter.Kind.BETA),
         List.of(parameters.get(2).kind(), parameters.get(3).kind()));
     long offset = 0;
     for (Parameter parameter : parameters) {
@@ -130,14 +148,16 @@ class NetworkTest {
 
   @Test
   void filesHoldChannelsBeforePlaces() {
-    Network network = Network.of(Sequential.of(Flatten.of(), Linear.of(1)), new SampleShape(1, 2, 3));
+    Network network =
+        Network.of(Sequential.of(Flatten.of(), Linear.of(1)), new SampleShape(1, 2, 3));
     Parameter weight = network.parameters().get(0);
     // Pixels (0, 1), channels (a, b, c): a0 b0 c0 a1 b1 c1 becomes a0 a1 b0 b1 c0 c1.
     double[] vector = {0, 10, 20, 1, 11, 21};
     double[] file = {0, 1, 10, 11, 20, 21};
     assertArrayEquals(file, weight.toFile(vector));
     assertArrayEquals(vector, weight.fromFile(file));
-    Parameter conv = Network.of(Sequential.of(Conv2d.of(2, 8), Flatten.of()), IMAGE).parameters().get(0);
+    Parameter conv =
+        Network.of(Sequential.of(Conv2d.of(2, 8), Flatten.of()), IMAGE).parameters().get(0);
     double[] values = new double[conv.elements()];
     Arrays.setAll(values, i -> i);
     double[] written = conv.toFile(values);
@@ -165,15 +185,19 @@ class NetworkTest {
     assertEquals(0, sum(slice(network, values, 3)), "beta");
     double bound = 1 / Math.sqrt(4096);
     assertEquals(bound / Math.sqrt(3), deviation(slice(network, values, 4)), 0.01 * bound);
-    assertTrue(Arrays.stream(slice(network, values, 5)).allMatch(b -> Math.abs(b) <= bound && b != 0));
+    assertTrue(
+        Arrays.stream(slice(network, values, 5)).allMatch(b -> Math.abs(b) <= bound && b != 0));
     assertEquals(Math.sqrt(6.0 / 150) / Math.sqrt(3), deviation(slice(network, values, 6)), 0.003);
     assertEquals(0, sum(slice(network, values, 7)), "bias of Keras");
-    assertArrayEquals(new double[] {0, 1}, new double[] {network.initialStatistics()[63], network.initialStatistics()[64]});
+    assertArrayEquals(
+        new double[] {0, 1},
+        new double[] {network.initialStatistics()[63], network.initialStatistics()[64]});
   }
 
   private static double[] slice(Network network, double[] values, int parameter) {
     Parameter slice = network.parameters().get(parameter);
-    return Arrays.copyOfRange(values, (int) slice.offset(), (int) slice.offset() + slice.elements());
+    return Arrays.copyOfRange(
+        values, (int) slice.offset(), (int) slice.offset() + slice.elements());
   }
 
   private static double deviation(double[] values) {
@@ -188,13 +212,20 @@ class NetworkTest {
   void jsonBringsEveryLayerBack() {
     Sequential all =
         Sequential.of(
-            Conv2d.of(6, 5).stride(2).padding(3).dilation(2).groups(3).bias(false).init(Initializer.GLOROT),
+            Conv2d.of(6, 5)
+                .stride(2)
+                .padding(3)
+                .dilation(2)
+                .groups(3)
+                .bias(false)
+                .init(Initializer.GLOROT),
             new BatchNorm(1e-3),
             ReLU.of(),
             MaxPool2d.of(3).stride(2).padding(1),
             AvgPool2d.of(2),
             Dropout.of(0.25),
-            Sequential.of(Residual.of(Sequential.of(Conv2d.of(6, 1)), Sequential.of(BatchNorm.of()))),
+            Sequential.of(
+                Residual.of(Sequential.of(Conv2d.of(6, 1)), Sequential.of(BatchNorm.of()))),
             GlobalAvgPool.of(),
             Flatten.of(),
             Linear.of(3).bias(false));
@@ -202,10 +233,14 @@ class NetworkTest {
     for (String name : Models.names()) {
       assertEquals(Models.byName(name, 9), Layer.fromJson(Models.byName(name, 9).toJson()));
     }
-    var unknown = assertThrows(
-        IllegalArgumentException.class, () -> Layer.fromJson(ReLU.of().toJson().put("slope", 0.1)));
+    var unknown =
+        assertThrows(
+            IllegalArgumentException.class,
+            () -> Layer.fromJson(ReLU.of().toJson().put("slope", 0.1)));
     assertTrue(unknown.getMessage().contains("slope"));
-    assertThrows(IllegalArgumentException.class, () -> Layer.fromJson(ReLU.of().toJson().put("type", "gelu")));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Layer.fromJson(ReLU.of().toJson().put("type", "gelu")));
   }
 
   @Test

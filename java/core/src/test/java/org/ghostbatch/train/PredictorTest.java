@@ -41,7 +41,10 @@ class PredictorTest {
 
   @TempDir Path folder;
 
-  /** Everything that folding meets: biases, residuals with and without norms, norms that stay, dropout, ReLUs. */
+  /**
+   * Everything that folding meets: biases, residuals with and without norms, norms that stay,
+   * dropout, ReLUs.
+   */
   private static final Sequential MIXED =
       Sequential.of(
           BatchNorm.of(),
@@ -57,7 +60,9 @@ class PredictorTest {
                   ReLU.of(),
                   Conv2d.of(6, 3).padding(1),
                   BatchNorm.of())),
-          Residual.of(Sequential.of(Conv2d.of(4, 1), ReLU.of(), Dropout.of(0.3)), Sequential.of(Conv2d.of(4, 1))),
+          Residual.of(
+              Sequential.of(Conv2d.of(4, 1), ReLU.of(), Dropout.of(0.3)),
+              Sequential.of(Conv2d.of(4, 1))),
           AvgPool2d.of(2),
           Conv2d.of(8, 1).bias(false),
           ReLU.of(),
@@ -90,7 +95,8 @@ class PredictorTest {
             Evaluation evaluation = predictor.evaluate(TEST);
             assertEquals(history.test().loss(), evaluation.loss(), tolerance);
             assertEquals(history.test().accuracy(), evaluation.accuracy(), 1e-3);
-            assertArrayEquals(logits(trainer, TEST.take(40)), predictor.logits(TEST.take(40)), 1e-4f);
+            assertArrayEquals(
+                logits(trainer, TEST.take(40)), predictor.logits(TEST.take(40)), 1e-4f);
             assertEquals(predictor.metrics(TEST, 2).accuracy(), evaluation.accuracy(), 1e-9);
           }
         }
@@ -103,7 +109,8 @@ class PredictorTest {
       int[] rows = IntStream.range(0, data.count()).toArray();
       new SampleCopy(data).copy(rows, 0, rows.length, room);
       float[] logits = new float[4 * data.count()];
-      StepSpec step = new StepSpec().mode(NormMode.RUNNING).backward(false).dropout(false).augment(false);
+      StepSpec step =
+          new StepSpec().mode(NormMode.RUNNING).backward(false).dropout(false).augment(false);
       trainer.engine().step(room, rows, rows.length, null, step, logits, null, new LossResult());
       return logits;
     }
@@ -114,7 +121,11 @@ class PredictorTest {
     byte[][] images = TinyData.images(TEST.count(), 2);
     try (Device device = Device.of("cpu", 2);
         Trainer trainer =
-            Trainer.of(TinyData.convolutional()).batchSize(100).ghostBatchSize(50).epochs(3).on(device)) {
+            Trainer.of(TinyData.convolutional())
+                .batchSize(100)
+                .ghostBatchSize(50)
+                .epochs(3)
+                .on(device)) {
       trainer.fit(TRAIN, null);
       try (Predictor predictor = Predictor.of(trainer.model(), device, 2)) {
         assertEquals(TinyData.SHAPE, predictor.inputShape());
@@ -125,14 +136,17 @@ class PredictorTest {
         ExecutorService pool = Executors.newFixedThreadPool(4);
         try {
           List<Future<Prediction>> single =
-              IntStream.range(0, 100).mapToObj(i -> pool.submit(() -> predictor.predict(images[i]))).toList();
+              IntStream.range(0, 100)
+                  .mapToObj(i -> pool.submit(() -> predictor.predict(images[i])))
+                  .toList();
           for (int i = 0; i < 100; i++) {
             Prediction one = single.get(i).get();
             assertArrayEquals(all.get(i).probabilities(), one.probabilities(), 1e-4f);
             for (int p = 0; p < 64; p++) {
               floats[p] = images[i][p] & 0xFF;
             }
-            assertArrayEquals(one.probabilities(), predictor.predict(floats).probabilities(), 1e-6f);
+            assertArrayEquals(
+                one.probabilities(), predictor.predict(floats).probabilities(), 1e-6f);
             float sum = 0;
             for (float probability : one.probabilities()) {
               sum += probability;
@@ -158,7 +172,8 @@ class PredictorTest {
 
   @Test
   void networksEndAsTheyLike() {
-    Sequential pooled = Sequential.of(Conv2d.of(4, 3), BatchNorm.of(), ReLU.of(), GlobalAvgPool.of());
+    Sequential pooled =
+        Sequential.of(Conv2d.of(4, 3), BatchNorm.of(), ReLU.of(), GlobalAvgPool.of());
     Sequential normed = Sequential.of(Flatten.of(), Linear.of(4), BatchNorm.of(), Dropout.of(0.2));
     for (Sequential layers : List.of(pooled, normed)) {
       try (Device device = Device.of("cpu", 1);

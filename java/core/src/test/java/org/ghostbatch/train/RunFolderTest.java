@@ -31,10 +31,16 @@ class RunFolderTest {
     try (Device device = Device.of("cpu", 2);
         RunFolder run = RunFolder.create(path);
         Trainer trainer =
-            Trainer.of(Models.lenet(4)).batchSize(100).ghostBatchSize(25).epochs(2).listener(run).on(device)) {
+            Trainer.of(Models.lenet(4))
+                .batchSize(100)
+                .ghostBatchSize(25)
+                .epochs(2)
+                .listener(run)
+                .on(device)) {
       History history = trainer.fit(TRAIN, TEST);
       assertEquals(
-          new TreeSet<>(List.of(".lock", "config.json", "metrics.csv", "model.safetensors", "summary.json")),
+          new TreeSet<>(
+              List.of(".lock", "config.json", "metrics.csv", "model.safetensors", "summary.json")),
           files(path));
 
       List<String> metrics = Files.readAllLines(path.resolve("metrics.csv"));
@@ -49,9 +55,28 @@ class RunFolderTest {
       JsonObject summary = Json.parseObject(Files.readString(path.resolve("summary.json")));
       assertEquals(
           List.of(
-              "model", "data", "backend", "device", "precision", "batch", "ghost", "micro_batch", "seed", "threads",
-              "epochs", "updates", "parameters", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
-              "best_test_accuracy", "weight_distance", "images_per_second", "peak_rss_bytes", "seconds"),
+              "model",
+              "data",
+              "backend",
+              "device",
+              "precision",
+              "batch",
+              "ghost",
+              "micro_batch",
+              "seed",
+              "threads",
+              "epochs",
+              "updates",
+              "parameters",
+              "train_loss",
+              "train_accuracy",
+              "test_loss",
+              "test_accuracy",
+              "best_test_accuracy",
+              "weight_distance",
+              "images_per_second",
+              "peak_rss_bytes",
+              "seconds"),
           List.copyOf(summary.names()));
       assertEquals("lenet", summary.getString("model"));
       assertEquals(50, summary.getInt("micro_batch"));
@@ -73,12 +98,15 @@ class RunFolderTest {
       assertThrows(IllegalArgumentException.class, () -> RunFolder.create(path), "in use");
     }
     var again = assertThrows(IllegalArgumentException.class, () -> RunFolder.create(path));
-    assertTrue(again.getMessage().startsWith("[run folder] needs a new folder"), again.getMessage());
+    assertTrue(
+        again.getMessage().startsWith("[run folder] needs a new folder"), again.getMessage());
   }
 
   private static TreeSet<String> files(Path path) throws IOException {
     try (var files = Files.list(path)) {
-      return files.map(file -> file.getFileName().toString()).collect(Collectors.toCollection(TreeSet::new));
+      return files
+          .map(file -> file.getFileName().toString())
+          .collect(Collectors.toCollection(TreeSet::new));
     }
   }
 
@@ -92,7 +120,11 @@ class RunFolderTest {
           RunFolder run = RunFolder.create(path);
           Trainer trainer =
               (i == 0
-                      ? Trainer.of(Models.lenet(4)).batchSize(80).ghostBatchSize(24).epochs(1).gradientNoise(0.1)
+                      ? Trainer.of(Models.lenet(4))
+                          .batchSize(80)
+                          .ghostBatchSize(24)
+                          .epochs(1)
+                          .gradientNoise(0.1)
                       : Trainer.of(spec, 4))
                   .listener(run)
                   .on(device)) {
@@ -118,14 +150,21 @@ class RunFolderTest {
     try (Device device = Device.of("cpu", 1);
         RunFolder run = RunFolder.create(path);
         Trainer trainer =
-            Trainer.of(TinyData.withoutNorm()).batchSize(100).epochs(5).listener(run).listener(stopper).on(device)) {
+            Trainer.of(TinyData.withoutNorm())
+                .batchSize(100)
+                .epochs(5)
+                .listener(run)
+                .listener(stopper)
+                .on(device)) {
       trainer.fit(TRAIN, TEST);
       assertEquals(2, Files.readAllLines(path.resolve("metrics.csv")).size());
       JsonObject summary = Json.parseObject(Files.readString(path.resolve("summary.json")));
       assertEquals(2, summary.getInt("updates"));
       assertTrue(summary.isNull("train_accuracy") && summary.isNull("test_accuracy"));
       assertEquals(
-          trainer.evaluate(TEST).accuracy(), Predictor.load(path, device).evaluate(TEST).accuracy(), 1e-9);
+          trainer.evaluate(TEST).accuracy(),
+          Predictor.load(path, device).evaluate(TEST).accuracy(),
+          1e-9);
     }
   }
 }

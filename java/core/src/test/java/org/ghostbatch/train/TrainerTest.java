@@ -19,7 +19,12 @@ import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.device.LossResult;
 import org.ghostbatch.device.Samples;
+import org.ghostbatch.device.SgdStep;
+import org.ghostbatch.device.StepSpec;
+import org.ghostbatch.device.Tensor;
+import org.ghostbatch.nn.Dropout;
 import org.ghostbatch.nn.Sequential;
 import org.ghostbatch.optim.Adam;
 import org.ghostbatch.optim.AdamW;
@@ -83,10 +88,15 @@ class TrainerTest {
 
   @Test
   void optimizersLearn() {
-    for (Optimizer optimizer : List.of(Sgd.of(), Sgd.withMomentum(0.9).nesterov(true), Adam.of(), AdamW.of())) {
+    for (Optimizer optimizer :
+        List.of(Sgd.of(), Sgd.withMomentum(0.9).nesterov(true), Adam.of(), AdamW.of())) {
       double rate = optimizer instanceof Sgd ? 0.05 : 3e-3;
       History history =
-          fit("cpu", TRAIN, builder(TinyData.withoutNorm()).optimizer(optimizer).learningRate(rate).epochs(8)).history;
+          fit(
+                  "cpu",
+                  TRAIN,
+                  builder(TinyData.withoutNorm()).optimizer(optimizer).learningRate(rate).epochs(8))
+              .history;
       assertTrue(history.train().accuracy() > 0.8, optimizer + " " + history.train());
     }
   }
@@ -114,9 +124,11 @@ class TrainerTest {
 
   @Test
   void stepsOfOnesOwnEqualFit() {
-    Outcome fitted = fit("cpu", TRAIN, builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
+    Outcome fitted =
+        fit("cpu", TRAIN, builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
     try (Device device = Device.of("cpu", 2);
-        Trainer trainer = builder(TinyData.convolutional()).augmentation(Augmentation.FLIP).on(device)) {
+        Trainer trainer =
+            builder(TinyData.convolutional()).augmentation(Augmentation.FLIP).on(device)) {
       trainer.prepare(TRAIN);
       Samples samples = device.samples(DataType.U8, TRAIN.count(), 8, 8, 1, 4);
       byte[][] images = TinyData.images(TRAIN.count(), 1);
@@ -128,7 +140,9 @@ class TrainerTest {
         int[] order = Shuffle.permutation(TRAIN.count(), 7, epoch);
         for (int u = 0; u < trainer.updatesOf(epoch); u++) {
           int from = u * trainer.batchSize(epoch);
-          int[] rows = Arrays.copyOfRange(order, from, Math.min(order.length, from + trainer.batchSize(epoch)));
+          int[] rows =
+              Arrays.copyOfRange(
+                  order, from, Math.min(order.length, from + trainer.batchSize(epoch)));
           trainer.step(samples, rows, rows.length, null, trainer.learningRate(epoch, u), epoch);
         }
       }
@@ -147,7 +161,10 @@ class TrainerTest {
     assertArrayEquals(memory.parameters, streamed.parameters);
     assertEquals(memory.history.train(), streamed.history.train());
     Outcome augmented =
-        fit("cpu", TinyData.streamed(TRAIN), builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
+        fit(
+            "cpu",
+            TinyData.streamed(TRAIN),
+            builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
     assertTrue(augmented.history.last().trainLoss() < 1.2);
     Dataset broken =
         new ChangedDataset(TinyData.streamed(TRAIN)) {
@@ -157,7 +174,9 @@ class TrainerTest {
           }
         };
     var error =
-        assertThrows(IllegalArgumentException.class, () -> fit("cpu", broken, builder(TinyData.withoutNorm())));
+        assertThrows(
+            IllegalArgumentException.class,
+            () -> fit("cpu", broken, builder(TinyData.withoutNorm())));
     assertEquals("unreadable", error.getMessage());
   }
 
@@ -169,7 +188,67 @@ class TrainerTest {
     assertArrayEquals(plain.parameters, whole.parameters);
     assertArrayEquals(plain.parameters, larger.parameters);
     assertFalse(
-        Arrays.equals(plain.parameters, fit("cpu", TRAIN, builder(TinyData.convolutional())).parameters));
+        Arrays.equals(
+            plain.parameters, fit("cpu", TRAIN, builder(TinyData.convolutional())).parameters));
+  }
+
+  /**
+   * Ten updates with B = 1000, V = 96 against ten that run the ghosts one by one and sum their
+   * gradients.
+   */
+  @Test
+  void ghostsInOneBatchEqualGhostsOneByOne() {
+    Sequential layers =
+        new Sequential(
+            TinyData.convolutional().layers().stream()
+                .filter(layer -> !(layer instanceof Dropout))
+                .toList());
+    int batch = 1000;
+    int ghost = 96;
+    double[] exact = null;
+    for (String backend : List.of("reference", "cpu")) {
+      DataType precision = backend.equals("cpu") ? DataType.F32 : DataType.F64;
+      try (Device device = Device.of(backend, 2);
+          Samples samples = device.samples(DataType.U8, batch, 8, 8, 1, 4);
+          Trainer trainer = tenUpdates(layers, precision).on(device);
+          Trainer apart = tenUpdates(layers, precision).on(device)) {
+        Dataset data = TinyData.of(batch, 3);
+        int[] rows = IntStream.range(0, batch).toArray();
+        new SampleCopy(data).copy(rows, 0, batch, samples);
+        trainer.prepare(data);
+        apart.prepare(data);
+        Tensor sum = device.tensor(precision, apart.network().parameterCount());
+        Tensor velocity = device.tensor(precision, apart.network().parameterCount());
+        StepSpec alone = new StepSpec();
+        int ghosts = (batch + ghost - 1) / ghost;
+        for (int update = 0; update < 10; update++) {
+          trainer.step(samples, rows, batch, null, 0.05, 0);
+          apart.vectors().fill(0, sum);
+          for (int k = 0, first = 0; k < ghosts; k++) {
+            int count = batch / ghosts + (k < batch % ghosts ? 1 : 0);
+            int[] own = Arrays.copyOfRange(rows, first, first + count);
+            apart.engine().step(samples, own, count, null, alone, null, null, new LossResult());
+            apart.vectors().axpy((double) count / batch, apart.engine().gradients(), sum);
+            first += count;
+          }
+          SgdStep step = new SgdStep().rate(0.05).momentum(0.9).weightDecay(1e-4);
+          apart.vectors().sgd(step, apart.engine().parameters(), sum, velocity);
+          apart.engine().parametersChanged();
+        }
+        double tolerance = backend.equals("cpu") ? 1e-4 : 1e-11;
+        assertArrayEquals(apart.model().parameters(), trainer.model().parameters(), tolerance);
+        assertArrayEquals(apart.model().statistics(), trainer.model().statistics(), tolerance);
+        if (backend.equals("cpu")) {
+          assertArrayEquals(exact, trainer.model().parameters(), tolerance);
+        } else {
+          exact = trainer.model().parameters();
+        }
+      }
+    }
+  }
+
+  private static Trainer.Builder tenUpdates(Sequential layers, DataType precision) {
+    return builder(layers).batchSize(1000).ghostBatchSize(96).precision(precision).updates(10);
   }
 
   @Test
@@ -188,14 +267,20 @@ class TrainerTest {
     Arrays.fill(ones, 1);
     Sequential layers = TinyData.withoutNorm();
     Outcome plain = fit("cpu", TRAIN, builder(layers));
-    assertArrayEquals(plain.parameters, fit("cpu", TRAIN, builder(layers).sampleWeights(ones)).parameters);
-    Outcome none = fit("cpu", TRAIN, builder(layers).optimizer(Sgd.of()).sampleWeights(new float[TRAIN.count()]));
+    assertArrayEquals(
+        plain.parameters, fit("cpu", TRAIN, builder(layers).sampleWeights(ones)).parameters);
+    Outcome none =
+        fit(
+            "cpu",
+            TRAIN,
+            builder(layers).optimizer(Sgd.of()).sampleWeights(new float[TRAIN.count()]));
     assertEquals(0, none.history.weightDistance());
     Outcome noisy = fit("cpu", TRAIN, builder(layers).gradientNoise(0.5));
     assertFalse(Arrays.equals(plain.parameters, noisy.parameters));
     assertTrue(noisy.history.last().trainLoss() < 1.3);
     assertThrows(
-        IllegalArgumentException.class, () -> fit("cpu", TRAIN, builder(layers).sampleWeights(new float[3])));
+        IllegalArgumentException.class,
+        () -> fit("cpu", TRAIN, builder(layers).sampleWeights(new float[3])));
   }
 
   @Test
@@ -204,7 +289,11 @@ class TrainerTest {
         fit(
             "cpu",
             TRAIN,
-            builder(TinyData.withoutNorm()).optimizer(Sgd.of()).learningRate(1).clipGradientNorm(0.01).updates(1));
+            builder(TinyData.withoutNorm())
+                .optimizer(Sgd.of())
+                .learningRate(1)
+                .clipGradientNorm(0.01)
+                .updates(1));
     assertEquals(0.01, clipped.history.weightDistance(), 1e-6);
     assertTrue(clipped.history.last().gradientNorm() > 0.01, "logged before clipping");
   }
@@ -286,15 +375,21 @@ class TrainerTest {
   @Test
   void refusesWhatDoesNotFit() {
     Dataset few = TRAIN.take(60);
-    var large = assertThrows(IllegalArgumentException.class, () -> fit("cpu", few, builder(TinyData.withoutNorm())));
-    assertEquals("[training] needs a batch of at most the 60 training samples, got 100", large.getMessage());
+    var large =
+        assertThrows(
+            IllegalArgumentException.class, () -> fit("cpu", few, builder(TinyData.withoutNorm())));
+    assertEquals(
+        "[training] needs a batch of at most the 60 training samples, got 100", large.getMessage());
     try (Device device = Device.of("cpu", 2)) {
       assertThrows(
           IllegalArgumentException.class,
           () -> builder(TinyData.withoutNorm()).precision(DataType.F64).on(device));
-      assertThrows(IllegalArgumentException.class, () -> Trainer.of(TinyData.withoutNorm()).epochs(1).on(device));
       assertThrows(
-          IllegalArgumentException.class, () -> builder(TinyData.withoutNorm()).ghostBatchSize(-1).on(device));
+          IllegalArgumentException.class,
+          () -> Trainer.of(TinyData.withoutNorm()).epochs(1).on(device));
+      assertThrows(
+          IllegalArgumentException.class,
+          () -> builder(TinyData.withoutNorm()).ghostBatchSize(-1).on(device));
       Trainer trainer = builder(TinyData.withoutNorm()).on(device);
       assertThrows(IllegalStateException.class, trainer::model);
       assertThrows(IllegalArgumentException.class, () -> trainer.fit(null, TEST));
@@ -316,7 +411,8 @@ class TrainerTest {
     for (int i = 0; i < 2; i++) {
       int mine = i;
       threads[i] =
-          new Thread(() -> both[mine] = fit("cpu", TRAIN, builder(TinyData.convolutional()).threads(1)));
+          new Thread(
+              () -> both[mine] = fit("cpu", TRAIN, builder(TinyData.convolutional()).threads(1)));
       threads[i].start();
     }
     for (Thread thread : threads) {
@@ -364,7 +460,8 @@ class TrainerTest {
               .updates(2000)
               .listener(listener));
       // The JIT compiler may still cause one or the other object.
-      long making = IntStream.range(1500, 1999).filter(i -> allocated[i + 1] > allocated[i]).count();
+      long making =
+          IntStream.range(1500, 1999).filter(i -> allocated[i + 1] > allocated[i]).count();
       assertTrue(making < 5, making + " of 499 updates made garbage with " + optimizer);
     }
   }

@@ -34,7 +34,8 @@ class TrainingSpecTest {
             .dataDir("some/where")
             .trainSamples(500)
             .optimizer(AdamW.of().weightDecay(0.05))
-            .learningRate(new LearningRate(Schedule.parse("0:0.1,81:0.01"), BatchRule.sqrtFrom(64), 1.5))
+            .learningRate(
+                new LearningRate(Schedule.parse("0:0.1,81:0.01"), BatchRule.sqrtFrom(64), 1.5))
             .regimeAdaptation(new RegimeAdaptation(64))
             .batch(BatchSchedule.parse("0:64,3:256"))
             .ghost(32)
@@ -57,7 +58,10 @@ class TrainingSpecTest {
     assertEquals(everything, everything.toBuilder().build());
     TrainingSpec plain = small().build();
     assertEquals(plain, TrainingSpec.fromJson(Json.parseObject(Json.write(plain.toJson()))));
-    assertEquals(plain, TrainingSpec.fromJson(Json.parseObject("{\"batch\": 100, \"epochs\": 2, \"resolved\": {}}")));
+    assertEquals(
+        plain,
+        TrainingSpec.fromJson(
+            Json.parseObject("{\"batch\": 100, \"epochs\": 2, \"resolved\": {}}")));
     TrainingSpec updates = small().updates(10).build();
     assertEquals(updates, TrainingSpec.fromJson(updates.toJson()));
   }
@@ -65,9 +69,12 @@ class TrainingSpecTest {
   @Test
   void refusesWhatDoesNotFitTogether() {
     refused("a batch size, got null", TrainingSpec.builder().epochs(1));
-    refused("a length in either epochs or updates, got 0 epochs and 0 updates",
+    refused(
+        "a length in either epochs or updates, got 0 epochs and 0 updates",
         TrainingSpec.builder().batch(BatchSchedule.constant(1)));
-    refused("a length in epochs for regime adaptation", small().updates(5).regimeAdaptation(new RegimeAdaptation(10)));
+    refused(
+        "a length in epochs for regime adaptation",
+        small().updates(5).regimeAdaptation(new RegimeAdaptation(10)));
     refused("a ghost batch >= 0", small().ghost(-1));
     refused("a gradient norm to clip at", small().clipGradientNorm(Double.NaN));
     refused("gradient noise", small().gradientNoise(-1));
@@ -76,10 +83,13 @@ class TrainingSpecTest {
     refused("backend reference for precision f64", small().precision(DataType.F64));
     refused("threads in", small().threads(2000));
     assertThrows(
-        IllegalArgumentException.class, () -> TrainingSpec.fromJson(Json.parseObject("{\"batchsize\": 1}")));
+        IllegalArgumentException.class,
+        () -> TrainingSpec.fromJson(Json.parseObject("{\"batchsize\": 1}")));
     assertThrows(
         IllegalArgumentException.class,
-        () -> TrainingSpec.fromJson(Json.parseObject("{\"batch\": 1, \"epochs\": 1, \"updates\": 1}")));
+        () ->
+            TrainingSpec.fromJson(
+                Json.parseObject("{\"batch\": 1, \"epochs\": 1, \"updates\": 1}")));
   }
 
   private static void refused(String text, TrainingSpec.Builder builder) {
@@ -98,7 +108,9 @@ class TrainingSpecTest {
             .regimeAdaptation(new RegimeAdaptation(128))
             .build();
     assertEquals(24, spec.trainedEpochs());
-    assertEquals(new LearningRate(Schedule.parse("0:0.1,16:0.01"), BatchRule.none(), 4), spec.trainedLearningRate());
+    assertEquals(
+        new LearningRate(Schedule.parse("0:0.1,16:0.01"), BatchRule.none(), 4),
+        spec.trainedLearningRate());
   }
 
   @Test
@@ -110,13 +122,15 @@ class TrainingSpecTest {
     assertEquals(26, plan.totalUpdates());
     assertEquals(3, plan.epochs());
     TrainingPlan updates =
-        new TrainingPlan(small().batch(BatchSchedule.parse("0:100,2:300")).updates(24).build(), 1050);
+        new TrainingPlan(
+            small().batch(BatchSchedule.parse("0:100,2:300")).updates(24).build(), 1050);
     assertEquals(2.5, updates.epochs());
     assertTrue(updates.done(2, 24) && !updates.done(3, 23));
     assertEquals(0.1, plan.rate(1, 3));
     var error =
         assertThrows(IllegalArgumentException.class, () -> new TrainingPlan(small().build(), 99));
-    assertEquals("[training] needs a batch of at most the 99 training samples, got 100", error.getMessage());
+    assertEquals(
+        "[training] needs a batch of at most the 99 training samples, got 100", error.getMessage());
   }
 
   @Test
@@ -129,10 +143,14 @@ class TrainingSpecTest {
         new TrainingPlan[] {
           new TrainingPlan(small().build(), 201), // the last batch
           new TrainingPlan(small().ghost(1).build(), 200),
-          new TrainingPlan(small().batch(BatchSchedule.constant(101)).ghost(2).build(), 101) // 51 ghosts, some of 1
+          new TrainingPlan(
+              small().batch(BatchSchedule.constant(101)).ghost(2).build(),
+              101) // 51 ghosts, some of 1
         }) {
       var error = assertThrows(IllegalArgumentException.class, () -> plan.checkGhosts(vectors));
-      assertTrue(error.getMessage().startsWith("[training] needs at least 2 values per channel"), error.getMessage());
+      assertTrue(
+          error.getMessage().startsWith("[training] needs at least 2 values per channel"),
+          error.getMessage());
     }
   }
 }

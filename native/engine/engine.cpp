@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -148,7 +149,8 @@ struct Compiled {
     return std::max<int64_t>(lanes, of_ghost);
   }
   int64_t lane_bytes() const { return lane_elements * parameter_bytes_ + scratch_bytes; }
-  int64_t partial_bytes(int32_t lanes) const { return spans() ? arenas(lanes) * 2 * widest_norm * 8 : 0; }
+  int64_t partial_bytes_each() const { return 2 * widest_norm * 8; }
+  int64_t partial_bytes(int32_t lanes) const { return spans() ? arenas(lanes) * partial_bytes_each() : 0; }
   /// Everything but the arenas.
   int64_t fixed_bytes(int32_t lanes) const {
     const int64_t vectors_elements = graph.parameters() * (spec.backward ? 2 : 1) + graph.statistics();
@@ -228,16 +230,20 @@ struct Lane {
   Block gradients;  // of the micro-batch being run
   Block scratch;
   LossResult loss;
-  std::vector<int64_t> places;   // values per channel of each ghost
-  std::vector<int32_t> pending;  // slots whose turn to commit has not come
+  std::vector<int64_t> places;  // values per channel of each ghost
   std::vector<Cell> profile;
 };
 
-/// Whose turn it is to commit: the index of a micro-batch.
-struct alignas(64) Slot {
-  std::atomic<int64_t> turn{0};
+constexpr int64_t kNone = -1;
+
+/// One sum that micro-batches add to, in their order. A lane that is done with its part publishes it and goes on; whoever
+/// closes the gap adds all that follows it. A lane waits only where it would overwrite a part that is not yet added.
+struct Slot {
+  std::mutex mutex;
+  std::condition_variable added;
+  int64_t turn = 0;                // the micro-batch whose part comes next
+  std::vector<int64_t> published;  // per lane: the micro-batch whose part lies in its memory, or kNone
 };
-constexpr int64_t kAborted = -1;
 
 class PassEngine : public Engine {
  public:
@@ -262,9 +268,9 @@ class PassEngine : public Engine {
       lane.gradients = Block(device, c_->lane_elements * size_of(type));
       lane.scratch = Block(device, c_->scratch_bytes);
       lane.places.resize(static_cast<size_t>(c_->ghosts_per_micro_batch));
-      lane.pending.reserve(slots_.size());
       lane.profile.resize(c_->plan.instructions.size() + kExtraEntries);
     }
+    for (Slot& slot : slots_) slot.published.assign(static_cast<size_t>(threads), kNone);
     micros_.resize(static_cast<size_t>(c_->arenas(threads)));
     for (size_t i = 0; i < micros_.size(); ++i) {
       arenas_.emplace_back(device, c_->plan.arena_bytes);
@@ -316,7 +322,10 @@ class PassEngine : public Engine {
     result_ = {};
     failed_.store(false, std::memory_order_relaxed);
     failure_ = nullptr;
-    for (Slot& slot : slots_) slot.turn.store(0, std::memory_order_relaxed);
+    for (Slot& slot : slots_) {
+      slot.turn = 0;
+      std::fill(slot.published.begin(), slot.published.end(), kNone);
+    }
     std::fill(accumulated_.begin(), accumulated_.end(), 0.0);
     std::fill(accumulated_places_.begin(), accumulated_places_.end(), 0.0);
 
@@ -495,6 +504,10 @@ class PassEngine : public Engine {
   /// Whole ghosts, or plain rows where there are none, through the whole pass on one lane.
   void run_micro(int64_t index, int32_t lane) {
     Micro& micro = micros_[static_cast<size_t>(lane)];
+    // Statistics that others may still add lie in this arena, under the ghosts of the micro-batch before.
+    for (size_t i = 0; i < c_->kernels.size(); ++i) {
+      if (c_->kernels[i].norm) await(statistics_slot(static_cast<int32_t>(i)), lane);
+    }
     micro.index = index;
     if (ghosts_per_micro_ > 0) {
       const int64_t first = index * ghosts_per_micro_;
@@ -510,7 +523,7 @@ class PassEngine : public Engine {
       micro.rows = std::min(c_->spec.micro_batch, batch_ - micro.first_row);
     }
     micro.whole[1] = static_cast<int32_t>(micro.rows);
-    run_instructions(0, end_of_pass(), micro, lanes_state_[static_cast<size_t>(lane)]);
+    run_instructions(0, end_of_pass(), micro, lane);
   }
 
   int64_t end_of_pass() const {
@@ -542,7 +555,7 @@ class PassEngine : public Engine {
         const bool meets = stop < last;
         if (meets) ++stop;
         on_lanes(count, [this, first, stop](int64_t i, int32_t lane) {
-          run_instructions(first, stop, micros_[static_cast<size_t>(i)], lanes_state_[static_cast<size_t>(lane)]);
+          run_instructions(first, stop, micros_[static_cast<size_t>(i)], lane);
         });
         if (meets) meet(c_->plan.instructions[static_cast<size_t>(stop - 1)]);
         first = stop;
@@ -550,26 +563,28 @@ class PassEngine : public Engine {
     }
   }
 
-  void run_instructions(int64_t first, int64_t last, Micro& micro, Lane& lane) {
+  void run_instructions(int64_t first, int64_t last, Micro& micro, int32_t lane) {
     if (failed_.load(std::memory_order_relaxed)) return;
     try {
+      Lane& state = lanes_state_[static_cast<size_t>(lane)];
       for (int64_t i = first; i < last; ++i) {
+        const Instruction& instruction = c_->plan.instructions[static_cast<size_t>(i)];
+        const int32_t slot = slot_of(instruction);
+        if (slot >= 0) await(slot, lane);
         const auto start = Clock::now();
-        const int32_t slot = execute(c_->plan.instructions[static_cast<size_t>(i)], micro, lane);
-        record(lane, static_cast<size_t>(i), start);
+        execute(instruction, micro, state);
+        record(state, static_cast<size_t>(i), start);
         if (slot >= 0) commit(slot, micro, lane);
       }
-      flush(micro, lane);
     } catch (...) {
-      lane.pending.clear();
       {
         std::scoped_lock lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
       }
       failed_.store(true, std::memory_order_relaxed);
       for (Slot& slot : slots_) {
-        slot.turn.store(kAborted, std::memory_order_release);
-        slot.turn.notify_all();
+        std::scoped_lock lock(slot.mutex);  // a lane that is about to wait sees `failed_` or is woken
+        slot.added.notify_all();
       }
       throw;
     }
@@ -587,36 +602,51 @@ class PassEngine : public Engine {
   static int32_t statistics_slot(int32_t operation) { return 2 * operation + 1; }
   int32_t loss_slot() const { return static_cast<int32_t>(slots_.size()) - 1; }
 
-  /// Adds what the micro-batch made to the step's sums if it is its turn, else leaves that for the end of its pass.
-  void commit(int32_t slot, Micro& micro, Lane& lane) {
-    std::atomic<int64_t>& turn = slots_[static_cast<size_t>(slot)].turn;
-    if (turn.load(std::memory_order_acquire) == micro.index) {
-      const auto start = Clock::now();
-      apply(slot, micro, lane);
-      turn.store(micro.index + 1, std::memory_order_release);
-      turn.notify_all();
-      record(lane, c_->plan.instructions.size() + kCommit, start);
-    } else {
-      lane.pending.push_back(slot);
+  /// The sum that an instruction adds to, or -1.
+  int32_t slot_of(const Instruction& instruction) const {
+    switch (instruction.code) {
+      case Code::loss:
+        return loss_slot();
+      case Code::affine_backward_weights:
+        return gradient_slot(instruction.operation);
+      case Code::norm_backward:
+        return span_ ? -1 : gradient_slot(instruction.operation);  // a spanning ghost gives its sums where it meets
+      case Code::norm_forward:
+        return step_->mode == NormMode::train && !span_ ? statistics_slot(instruction.operation) : -1;
+      default:
+        return -1;
     }
   }
 
-  void flush(Micro& micro, Lane& lane) {
-    for (int32_t slot : lane.pending) {
-      const auto start = Clock::now();
-      std::atomic<int64_t>& turn = slots_[static_cast<size_t>(slot)].turn;
-      for (int64_t now; (now = turn.load(std::memory_order_acquire)) != micro.index;) {
-        if (now == kAborted) throw Error("[engine] stopped: another micro-batch failed");
-        turn.wait(now, std::memory_order_acquire);
-      }
-      record(lane, c_->plan.instructions.size() + kWait, start);
-      const auto apply_start = Clock::now();
-      apply(slot, micro, lane);
-      turn.store(micro.index + 1, std::memory_order_release);
-      turn.notify_all();
-      record(lane, c_->plan.instructions.size() + kCommit, apply_start);
+  /// Waits until the lane's part of a sum may be overwritten.
+  void await(int32_t slot_number, int32_t lane) {
+    Slot& slot = slots_[static_cast<size_t>(slot_number)];
+    std::unique_lock lock(slot.mutex);
+    const int64_t& mine = slot.published[static_cast<size_t>(lane)];
+    if (mine == kNone) return;
+    const auto start = Clock::now();
+    slot.added.wait(lock, [&] { return mine == kNone || failed_.load(std::memory_order_relaxed); });
+    record(lanes_state_[static_cast<size_t>(lane)], c_->plan.instructions.size() + kWait, start);
+    if (mine != kNone) throw Error("[engine] stopped: another micro-batch failed");
+  }
+
+  /// Publishes the lane's part of a sum, and adds all parts whose turn has come.
+  void commit(int32_t slot_number, const Micro& micro, int32_t lane) {
+    Slot& slot = slots_[static_cast<size_t>(slot_number)];
+    Lane& state = lanes_state_[static_cast<size_t>(lane)];
+    const auto start = Clock::now();
+    std::scoped_lock lock(slot.mutex);
+    slot.published[static_cast<size_t>(lane)] = micro.index;
+    bool added = false;
+    for (auto next = slot.published.begin();
+         (next = std::find(slot.published.begin(), slot.published.end(), slot.turn)) != slot.published.end();) {
+      apply(slot_number, slot.turn, static_cast<size_t>(next - slot.published.begin()), state);
+      *next = kNone;
+      ++slot.turn;
+      added = true;
     }
-    lane.pending.clear();
+    if (added) slot.added.notify_all();
+    record(state, c_->plan.instructions.size() + kCommit, start);
   }
 
   void add(const View& from, const View& to, bool first) const {
@@ -627,7 +657,9 @@ class PassEngine : public Engine {
     }
   }
 
-  void apply(int32_t slot, const Micro& micro, Lane& lane) {
+  /// Adds the part of micro-batch `index`, which lies in the memory of lane `of`; the caller runs on lane `by`.
+  void apply(int32_t slot, int64_t index, size_t of, Lane& by) {
+    const Lane& lane = lanes_state_[of];
     if (slot == loss_slot()) {
       result_.loss += lane.loss.loss;
       result_.correct += lane.loss.correct;
@@ -637,14 +669,14 @@ class PassEngine : public Engine {
     const Operation& op = c_->graph.list()[i];
     const Kernels& k = c_->kernels[i];
     if (slot % 2 == 1) {
-      const Statistics s = statistics_of(slot / 2, micro);
+      const Statistics s = statistics_of(slot / 2, micros_[of]);
       for (int32_t g = 0; g < s.ghosts; ++g) {
-        lane.places[static_cast<size_t>(g)] = (s.offsets[g + 1] - s.offsets[g]) * k.norm->spec().spatial();
+        by.places[static_cast<size_t>(g)] = (s.offsets[g + 1] - s.offsets[g]) * k.norm->spec().spatial();
       }
-      commit_statistics(i, s.mean, s.variance, lane.places.data(), s.ghosts);
+      commit_statistics(i, s.mean, s.variance, by.places.data(), s.ghosts);
       return;
     }
-    const bool first = micro.index == 0;
+    const bool first = index == 0;
     const DataType type = parameter_type(c_->spec.type);
     const View gradients = gradients_->view();
     if (k.affine) {
@@ -785,8 +817,7 @@ class PassEngine : public Engine {
     }
   }
 
-  /// Runs one instruction; returns the slot to commit, or -1.
-  int32_t execute(const Instruction& instruction, Micro& micro, Lane& lane);
+  void execute(const Instruction& instruction, Micro& micro, Lane& lane);
   void zero_unused_rows(const Micro& micro, const View& view) const {
     if (micro.rows == c_->spec.micro_batch) return;
     const int64_t row = view.elements / c_->spec.micro_batch;
@@ -847,7 +878,7 @@ void PassEngine::copy_out(const Micro& micro, const View& from, void* to) const 
               static_cast<size_t>(micro.rows * row * width));
 }
 
-int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
+void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
   const auto buffer = [&](int32_t b) { return in_arena(micro, b); };
   const bool has_operation = in.operation >= 0;
   const Operation* op = has_operation ? &c_->graph.list()[static_cast<size_t>(in.operation)] : nullptr;
@@ -862,13 +893,13 @@ int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       const View labels = buffer(in.aux);
       c_->loader->load(*samples_, indices_ + micro.first_row, micro.rows, step_->seed, step_->epoch, step_->augment,
                        buffer(in.dst), &labels);
-      return -1;
+      return;
     }
     case Code::affine_forward: {
       View bias;
       if (k->affine->bias_elements() > 0) bias = parameter(op->bias_offset, k->affine->bias_elements());
       k->affine->forward(buffer(in.src), packed_weights(*k), bias.data ? &bias : nullptr, buffer(in.dst), scratch(lane));
-      return -1;
+      return;
     }
     case Code::affine_backward_weights: {
       const View src = buffer(in.src), diff_dst = buffer(in.src2);
@@ -881,15 +912,15 @@ int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       }
       k->affine->backward_weights(src, diff_dst, lane_gradient(lane, k->lane_gradient, packed),
                                   bias.data ? &bias : nullptr, scratch(lane));
-      return gradient_slot(in.operation);
+      return;
     }
     case Code::affine_backward_data:
       k->affine->backward_data(buffer(in.src), packed_weights(*k), buffer(in.dst), scratch(lane));
-      return -1;
+      return;
 
     case Code::norm_statistics:
       if (span_) k->norm->statistics(buffer(in.src), micro.rows, partial(micro.arena_index, k->norm->spec().channels));
-      return -1;
+      return;
     case Code::norm_forward:
     case Code::norm_recompute: {
       const int64_t channels = k->norm->spec().channels;
@@ -900,14 +931,14 @@ int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       const Statistics s = statistics_of(in.operation, micro);
       if (in.code == Code::norm_recompute || running || span_) {
         k->norm->normalize(buffer(in.src), s.mean, s.variance, gamma, beta, r, buffer(in.dst), s.offsets, s.ghosts);
-        return -1;
+        return;
       }
       k->norm->forward(buffer(in.src), gamma, beta, r, buffer(in.dst), s.mean, s.variance, s.offsets, s.ghosts);
-      return step_->mode == NormMode::train ? statistics_slot(in.operation) : -1;
+      return;
     }
     case Code::norm_backward_sums:
     case Code::norm_backward: {
-      if (in.code == Code::norm_backward_sums && !span_) return -1;
+      if (in.code == Code::norm_backward_sums && !span_) return;
       const int64_t channels = k->norm->spec().channels;
       const View gamma = parameter(op->weights_offset, channels), beta = parameter(op->bias_offset, channels);
       View y, g2, diff_residual;
@@ -919,45 +950,45 @@ int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       if (in.code == Code::norm_backward_sums) {
         k->norm->backward_sums(buffer(in.src), optional(y), buffer(in.src2), optional(g2), s.mean, s.variance, gamma,
                                beta, optional(diff_residual), micro.rows, partial(micro.arena_index, channels));
-        return -1;
+        return;
       }
       if (span_) {
         const View sums(span_sums_.data(), 2 * channels, DataType::f64);
         k->norm->backward_apply(buffer(in.src), buffer(in.src2), s.mean, s.variance, gamma, beta,
                                 optional(diff_residual), sums, span_ghost_rows_, micro.rows, buffer(in.dst));
-        return -1;
+        return;
       }
       k->norm->backward(buffer(in.src), optional(y), buffer(in.src2), optional(g2), s.mean, s.variance, gamma, beta,
                         buffer(in.dst), optional(diff_residual), lane_gradient(lane, k->lane_gradient, channels),
                         lane_gradient(lane, k->lane_gradient + round_up(channels, kLine), channels), s.offsets,
                         s.ghosts, running);
-      return gradient_slot(in.operation);
+      return;
     }
 
     case Code::relu:
       c_->elementwise->relu(buffer(in.src), buffer(in.dst), micro.rows * row_elements(in.dst));
-      return -1;
+      return;
     case Code::add:
       c_->elementwise->add(buffer(in.src), buffer(in.src2), buffer(in.dst), micro.rows * row_elements(in.dst), op->relu);
-      return -1;
+      return;
     case Code::gradient_add:
       c_->elementwise->add(buffer(in.src), buffer(in.src2), buffer(in.dst), micro.rows * row_elements(in.dst), false);
-      return -1;
+      return;
     case Code::relu_backward:
       c_->elementwise->relu_backward(buffer(in.src), buffer(in.src2), buffer(in.dst),
                                      micro.rows * row_elements(in.dst));
-      return -1;
+      return;
     case Code::pool: {
       View workspace;
       if (in.aux >= 0) workspace = buffer(in.aux);
       k->pool->forward(buffer(in.src), buffer(in.dst), workspace.data ? &workspace : nullptr, micro.rows);
-      return -1;
+      return;
     }
     case Code::pool_backward: {
       View workspace;
       if (in.aux >= 0) workspace = buffer(in.aux);
       k->pool->backward(buffer(in.src), buffer(in.dst), workspace.data ? &workspace : nullptr, micro.rows);
-      return -1;
+      return;
     }
     case Code::dropout:
     case Code::dropout_backward: {
@@ -965,7 +996,7 @@ int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       // Rate 0 is the identity: how dropout is switched off without a second plan.
       c_->elementwise->dropout(buffer(in.src), buffer(in.dst), micro.rows, row_elements(in.dst),
                                step_->dropout ? op->rate : 0.0, key);
-      return -1;
+      return;
     }
 
     case Code::loss: {
@@ -984,13 +1015,12 @@ int32_t PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       }
       c_->loss->run(rows, labels, weights.data ? &weights : nullptr, micro.rows, c_->classes, step_->label_smoothing,
                     1.0 / static_cast<double>(batch_), diff_logits.data ? &diff_logits : nullptr, lane.loss);
-      return loss_slot();
+      return;
     }
     case Code::give_input_gradient:
       if (input_gradient_ != nullptr) copy_out(micro, buffer(in.src), input_gradient_);
-      return -1;
+      return;
   }
-  return -1;
 }
 
 void PassEngine::profile_entry(int32_t index, ProfileEntry& entry) const {
@@ -1045,9 +1075,11 @@ Engine* Engine::create(Device& device, Lanes& lanes, const Network& network, con
   if (needed > free) {
     std::string text = "[engine] needs " + std::to_string(needed) + " bytes, got " + std::to_string(free) + " free";
     if (compiled->spans()) {
-      const int64_t arenas = (free - compiled->fixed_bytes(threads)) / compiled->plan.arena_bytes;
+      const int64_t beside = compiled->fixed_bytes(threads) - compiled->partial_bytes(threads);
+      const int64_t each = compiled->plan.arena_bytes + compiled->partial_bytes_each();
+      const int64_t fit = (free - beside) / each, arenas = fit < threads ? 0 : fit;
       text += ": the largest ghost batch that fits is " +
-              std::to_string(std::max<int64_t>(0, arenas) * compiled->spec.micro_batch) + ", asked for " +
+              std::to_string(arenas * compiled->spec.micro_batch) + ", asked for " +
               std::to_string(compiled->spec.ghost);
     } else {
       text += " for " + std::to_string(threads) + " lanes of micro-batch " + std::to_string(compiled->spec.micro_batch) +

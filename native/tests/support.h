@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -65,7 +67,6 @@ class Buffer {
 
   View view() const { return View(data_ + kGuard, elements_, type_); }
   int64_t elements() const { return elements_; }
-  const void* data() const { return data_ + kGuard; }
 
   void set(int64_t i, double value) {
     const View to = view();
@@ -219,7 +220,7 @@ inline double inner_product(const std::vector<double>& a, const std::vector<doub
   return sum;
 }
 
-/// What a parity test compares with the reference in f32.
+/// A backend and a type of activations that it has.
 struct Backend {
   const char* name;
   DataType type;

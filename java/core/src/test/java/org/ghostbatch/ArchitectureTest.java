@@ -98,7 +98,8 @@ class ArchitectureTest {
             .filter(
                 unit ->
                     isNative(unit.getRawReturnType())
-                        || unit.getRawParameterTypes().stream().anyMatch(ArchitectureTest::isNative))
+                        || unit.getRawParameterTypes().stream()
+                            .anyMatch(ArchitectureTest::isNative))
             .map(JavaCodeUnit::getFullName)
             .collect(Collectors.toCollection(TreeSet::new));
     assertEquals(Set.of(), shown);

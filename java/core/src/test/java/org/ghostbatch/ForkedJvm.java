@@ -16,13 +16,10 @@ import java.util.stream.Stream;
  * crash, lies in a folder of its own under {@code target/forks}.
  */
 public final class ForkedJvm {
-  /** HotSpot's exit status after a crash: it aborts (128 + SIGABRT). */
-  public static final int ABORTED = 134;
-
   /**
    * How a program ended.
    *
-   * @param exit its status, or -1 where it had to be killed
+   * @param exit its status (HotSpot's own after a crash is 1), or -1 where it had to be killed
    * @param output all that it printed
    * @param crash HotSpot's account of a crash, or null
    */

@@ -181,7 +181,7 @@ final class TrainFlags {
   }
 
   static final class NetworkAndData {
-    @Option(names = "--model", paramLabel = "M", description = "The network: softmax, f1, lenet, resnet20, resnet44 or resnet110.")
+    @Option(names = "--model", paramLabel = "M", description = "The network: softmax, f1, lenet-small, lenet, resnet20, resnet44 or resnet110.")
     String model;
 
     @Option(

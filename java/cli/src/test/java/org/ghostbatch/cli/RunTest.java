@@ -225,7 +225,7 @@ class RunTest {
     Path out = folder.resolve("stopped-" + signal);
     List<String> arguments =
         List.of(
-            ("train --model lenet --data strokes --train-samples 600 --batch 100 --epochs 10000 --out " + out).split(" "));
+            ("train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --epochs 10000 --out " + out).split(" "));
     try (Fork fork = Fork.ghostbatch(folder, arguments)) {
       long begin = System.nanoTime();
       while (!Files.exists(out.resolve("metrics.csv")) || Files.readAllLines(out.resolve("metrics.csv")).size() < 3) {
@@ -245,11 +245,11 @@ class RunTest {
     assertEquals(Integer.toString(updates), rows.get(rows.size() - 1).split(",")[1]);
     // The model is that of the last completed update: a run of so many updates gives the same bits.
     Path again = folder.resolve("again-" + signal);
-    String line = "train --model lenet --data strokes --train-samples 600 --batch 100 --quiet";
-    assertEquals(0, Cli.line(line + " --updates " + updates + " --out " + again).status());
+    String line = "train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --quiet --updates ";
+    assertEquals(0, Cli.line(line + updates + " --out " + again).status());
     assertEquals(-1, Files.mismatch(out.resolve("model.safetensors"), again.resolve("model.safetensors")));
     assertEquals(0, Cli.line("evaluate --run " + out).status());
-    String next = "train --model lenet --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
+    String next = "train --model f1 --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
     assertEquals(0, Cli.line(next + out + " --out " + folder.resolve("next-" + signal)).status());
   }
 

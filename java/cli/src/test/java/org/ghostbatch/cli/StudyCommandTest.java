@@ -21,7 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 class StudyCommandTest {
   private static final String STUDY =
       """
-      {"name": "small", "about": "a test", "baseline": "SB", "first_seed": 3, "seeds": 2,
+      {"name": "small", "about": "a test", "baseline": "SB", "first_seed": 3, "seeds": 2, "test_every_epoch": false,
        "spec": {"model": "softmax", "data": "strokes", "train_samples": 400, "epochs": 2, "schedule": "constant(rate=0.01)"},
        "arms": [{"name": "SB", "about": "small", "spec": {"batch": 50}},
                 {"name": "LB", "about": "large", "spec": {"batch": 400}},

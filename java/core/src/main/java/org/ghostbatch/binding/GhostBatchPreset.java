@@ -7,8 +7,9 @@ import org.bytedeco.javacpp.tools.InfoMap;
 import org.bytedeco.javacpp.tools.InfoMapper;
 
 /**
- * Tells JavaCPP how to bind {@code native/include/ghostbatch}: which headers, in which order, and what has no place in
- * Java. The other classes of this package are generated from it at every build.
+ * Tells JavaCPP how to bind {@code native/include/ghostbatch}: which headers, in which order, and
+ * what has no place in Java. The other classes of this package are generated from it at every
+ * build.
  */
 @Properties(
     target = "org.ghostbatch.binding",
@@ -50,8 +51,17 @@ public class GhostBatchPreset implements InfoMapper {
     // Building blocks that the engine calls on raw addresses.
     for (String kernel :
         new String[] {
-          "fill", "scale", "axpy", "dot", "sum", "squared_distance", "max_abs", "interpolate",
-          "project_box", "sgd", "adam"
+          "fill",
+          "scale",
+          "axpy",
+          "dot",
+          "sum",
+          "squared_distance",
+          "max_abs",
+          "interpolate",
+          "project_box",
+          "sgd",
+          "adam"
         }) {
       infoMap.put(new Info("ghostbatch::VectorKernels::" + kernel + "_block").skip());
     }

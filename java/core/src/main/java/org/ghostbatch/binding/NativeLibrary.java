@@ -15,11 +15,13 @@ import org.bytedeco.javacpp.Loader;
  * Loads the native core. To be called before any other class of this package is touched.
  *
  * <p>JavaCPP extracts libraries from the jars into a cache folder (system property {@code
- * org.bytedeco.javacpp.cachedir}, by default {@code ~/.javacpp/cache}), and links them to one another there; two JVMs
- * that do so at once get in each other's way. So extraction and loading happen under a lock on a file in that folder.
+ * org.bytedeco.javacpp.cachedir}, by default {@code ~/.javacpp/cache}), and links them to one
+ * another there; two JVMs that do so at once get in each other's way. So extraction and loading
+ * happen under a lock on a file in that folder.
  */
 public final class NativeLibrary {
   private static final String CACHE_PROPERTY = "org.bytedeco.javacpp.cachedir";
+  private static final String LIMIT_PROPERTY = "org.bytedeco.javacpp.maxPhysicalBytes";
 
   private NativeLibrary() {}
 
@@ -28,6 +30,12 @@ public final class NativeLibrary {
     static final Throwable FAILURE = tryLoad();
 
     private static Throwable tryLoad() {
+      // By default JavaCPP makes no more objects, not the smallest, once the process holds a few
+      // times -Xmx: but here the
+      // heap is small beside what the core holds.
+      if (System.getProperty(LIMIT_PROPERTY) == null) {
+        System.setProperty(LIMIT_PROPERTY, "0");
+      }
       try {
         loadLocked();
         return null;
@@ -52,11 +60,13 @@ public final class NativeLibrary {
 
   private static void loadLocked() throws IOException {
     Path cache = cacheFolder();
-    // JavaCPP takes a folder that another process makes at the same moment for one that it cannot make.
+    // JavaCPP takes a folder that another process makes at the same moment for one that it cannot
+    // make.
     try {
       Files.createDirectories(cache);
     } catch (IOException e) {
-      Loader.load(GhostBatch.class); // JavaCPP has a second choice, in the folder for temporary files
+      Loader.load(
+          GhostBatch.class); // JavaCPP has a second choice, in the folder for temporary files
       return;
     }
     Path lockFile = cache.resolve(".ghostbatch.lock");
@@ -72,7 +82,9 @@ public final class NativeLibrary {
     }
   }
 
-  /** The core opens the CUDA backend by itself, and only when asked: JavaCPP knows nothing of it. */
+  /**
+   * The core opens the CUDA backend by itself, and only when asked: JavaCPP knows nothing of it.
+   */
   private static void extractCuda() throws IOException {
     URL library = GhostBatch.class.getResource(Loader.getPlatform() + "/libghostbatch_cuda.so");
     if (library != null && library.getProtocol().equals("jar")) {
@@ -90,14 +102,34 @@ public final class NativeLibrary {
   private static String explain(Throwable failure) {
     String platform = Loader.getPlatform();
     List<String> lines = new ArrayList<>();
-    lines.add("[native library] needs its libraries for " + platform + ", got: " + rootMessage(failure));
+    lines.add(
+        "[native library] needs its libraries for " + platform + ", got: " + rootMessage(failure));
     lines.add("Looked for, on the class path:");
-    lines.add(place("org/bytedeco/javacpp/" + platform + "/libjnijavacpp.so", "org.bytedeco:javacpp", platform));
-    lines.add(place("org/bytedeco/dnnl/" + platform + "/libgomp.so.1", "org.bytedeco:dnnl", platform));
-    lines.add(place("org/bytedeco/dnnl/" + platform + "/libdnnl.so.3", "org.bytedeco:dnnl", platform));
-    lines.add(place("org/ghostbatch/binding/" + platform + "/libghostbatch.so", "org.ghostbatch:ghostbatch", platform));
-    lines.add(place("org/ghostbatch/binding/" + platform + "/libjniGhostBatch.so", "org.ghostbatch:ghostbatch", platform));
-    lines.add("Extracted to: " + cacheFolder() + " (set -D" + CACHE_PROPERTY + " where it cannot be written, or is noexec)");
+    lines.add(
+        place(
+            "org/bytedeco/javacpp/" + platform + "/libjnijavacpp.so",
+            "org.bytedeco:javacpp",
+            platform));
+    lines.add(
+        place("org/bytedeco/dnnl/" + platform + "/libgomp.so.1", "org.bytedeco:dnnl", platform));
+    lines.add(
+        place("org/bytedeco/dnnl/" + platform + "/libdnnl.so.3", "org.bytedeco:dnnl", platform));
+    lines.add(
+        place(
+            "org/ghostbatch/binding/" + platform + "/libghostbatch.so",
+            "org.ghostbatch:ghostbatch",
+            platform));
+    lines.add(
+        place(
+            "org/ghostbatch/binding/" + platform + "/libjniGhostBatch.so",
+            "org.ghostbatch:ghostbatch",
+            platform));
+    lines.add(
+        "Extracted to: "
+            + cacheFolder()
+            + " (set -D"
+            + CACHE_PROPERTY
+            + " where it cannot be written, or is noexec)");
     lines.add("java.library.path: " + System.getProperty("java.library.path"));
     return String.join(System.lineSeparator(), lines);
   }

@@ -308,6 +308,18 @@ public final class Engine extends NativeObject {
     }
   }
 
+  /** Leaves steps out of the measurement, or goes on with it; what was measured stays. */
+  public void pauseProfile(boolean paused) {
+    begin();
+    try {
+      binding.set_profiling(!paused);
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
   /** Where time went since {@link #profile}. */
   public List<ProfileEntry> profile() {
     begin();

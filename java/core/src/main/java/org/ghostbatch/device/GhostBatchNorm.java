@@ -225,6 +225,7 @@ public final class GhostBatchNorm extends NativeObject {
    */
   public static void fold(Tensor weights, Tensor bias, Arguments norm, double epsilon) {
     String kind = "fold_batch_norm";
+    Check.present(kind, "arguments", norm);
     Tensor[] all = {weights, bias, norm.gamma, norm.beta, norm.mean, norm.variance};
     int held = 0;
     for (Tensor tensor : all) {

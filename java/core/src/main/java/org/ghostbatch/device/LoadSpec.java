@@ -42,8 +42,8 @@ public record LoadSpec(
     Check.finite(KIND, "translate", translate);
     Check.finite(KIND, "scale", scale);
     Check.activation(KIND, type);
-    mean = List.copyOf(Check.present(KIND, "means", mean));
-    std = List.copyOf(Check.present(KIND, "standard deviations", std));
+    mean = copy("means", mean);
+    std = copy("standard deviations", std);
     channels(channels, "means", mean);
     channels(channels, "standard deviations", std);
     for (double value : mean) {
@@ -54,6 +54,13 @@ public record LoadSpec(
         throw Check.bad(KIND, "finite standard deviations above 0", std);
       }
     }
+  }
+
+  private static List<Double> copy(String what, List<Double> values) {
+    for (Double value : Check.present(KIND, what, values)) {
+      Check.present(KIND, what, value);
+    }
+    return List.copyOf(values);
   }
 
   private static void channels(int channels, String what, List<Double> values) {

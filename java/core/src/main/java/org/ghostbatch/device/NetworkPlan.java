@@ -41,12 +41,16 @@ public final class NetworkPlan extends NativeObject {
     }
   }
 
+  private <T> T present(T spec) {
+    return Check.present(kind, "a spec", spec);
+  }
+
   /** A convolution; {@code biasOffset} counts where the spec has a bias. */
   public int convolution(
       String name, int src, ConvolutionSpec spec, long weightsOffset, long biasOffset) {
     return add(
         name,
-        spec.toBinding(),
+        present(spec).toBinding(),
         binding -> this.binding.convolution(name, src, binding, weightsOffset, biasOffset));
   }
 
@@ -54,7 +58,7 @@ public final class NetworkPlan extends NativeObject {
   public int linear(String name, int src, LinearSpec spec, long weightsOffset, long biasOffset) {
     return add(
         name,
-        spec.toBinding(),
+        present(spec).toBinding(),
         binding -> this.binding.linear(name, src, binding, weightsOffset, biasOffset));
   }
 
@@ -71,7 +75,7 @@ public final class NetworkPlan extends NativeObject {
       long gammaOffset,
       long betaOffset,
       long statisticsOffset) {
-    if (spec.residual() != residual >= 0) {
+    if (present(spec).residual() != residual >= 0) {
       throw Check.bad(kind, "a residual exactly where the spec has one", residual);
     }
     return add(
@@ -99,7 +103,7 @@ public final class NetworkPlan extends NativeObject {
   }
 
   public int pool(String name, int src, PoolSpec spec) {
-    return add(name, spec.toBinding(), binding -> this.binding.pool(name, src, binding));
+    return add(name, present(spec).toBinding(), binding -> this.binding.pool(name, src, binding));
   }
 
   public int dropout(String name, int src, double rate) {

@@ -6,7 +6,7 @@ import java.util.List;
 /** The models of the papers, by name; they adapt to the size and channels of the data. */
 public final class Models {
   private static final List<String> NAMES =
-      List.of("softmax", "f1", "lenet", "resnet20", "resnet44", "resnet110");
+      List.of("softmax", "f1", "lenet-small", "lenet", "resnet20", "resnet44", "resnet110");
 
   private Models() {}
 
@@ -16,13 +16,14 @@ public final class Models {
   }
 
   /**
-   * The model called {@code softmax}, {@code f1}, {@code lenet}, {@code resnet20}, {@code
+   * The model called {@code softmax}, {@code f1}, {@code lenet-small}, {@code lenet}, {@code resnet20}, {@code
    * resnet44}, {@code resnet110}.
    */
   public static Sequential byName(String name, int classes) {
     return switch (Check.present("model", "a name", name)) {
       case "softmax" -> softmax(classes);
       case "f1" -> f1(classes);
+      case "lenet-small" -> lenetSmall(classes);
       case "lenet" -> lenet(classes);
       case "resnet20" -> resnet20(classes);
       case "resnet44" -> resnet44(classes);
@@ -69,6 +70,27 @@ public final class Models {
         MaxPool2d.of(2),
         Flatten.of(),
         Linear.of(512).bias(false),
+        BatchNorm.of(),
+        ReLU.of(),
+        Linear.of(classes));
+  }
+
+  /**
+   * A tenth of {@link #lenet}'s work, for quick studies: convolutions 3x3 of 16 and 32 filters, each with batch norm, ReLU
+   * and pooling, then Linear 128 and Linear. Weights as there.
+   */
+  public static Sequential lenetSmall(int classes) {
+    return Sequential.of(
+        Conv2d.of(16, 3).padding(1).bias(false),
+        BatchNorm.of(),
+        ReLU.of(),
+        MaxPool2d.of(2),
+        Conv2d.of(32, 3).padding(1).bias(false),
+        BatchNorm.of(),
+        ReLU.of(),
+        MaxPool2d.of(2),
+        Flatten.of(),
+        Linear.of(128).bias(false),
         BatchNorm.of(),
         ReLU.of(),
         Linear.of(classes));

@@ -1,16 +1,20 @@
 package org.ghostbatch.nn;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /** Layers one after another; empty is the identity. */
 public record Sequential(List<Layer> layers) implements Layer {
   public Sequential {
-    layers = List.copyOf(Check.present("sequential", "layers", layers));
+    for (Layer layer : Check.present("sequential", "layers", layers)) {
+      Check.present("sequential", "layers", layer);
+    }
+    layers = List.copyOf(layers);
   }
 
   public static Sequential of(Layer... layers) {
-    return new Sequential(List.of(layers));
+    return new Sequential(Arrays.asList(Check.present("sequential", "layers", layers)));
   }
 
   /** This, and the layer behind it. */

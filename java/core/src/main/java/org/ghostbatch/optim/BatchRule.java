@@ -1,7 +1,6 @@
 package org.ghostbatch.optim;
 
 import java.util.Locale;
-import java.util.Objects;
 
 /**
  * How the learning rate follows the batch size B: not at all, by sqrt(B / base) (Hoffer et al.
@@ -18,7 +17,7 @@ public record BatchRule(Kind kind, int base) {
   }
 
   public BatchRule {
-    Objects.requireNonNull(kind, "kind");
+    Check.present("batch rule", "a kind", kind);
     if (base < 1) {
       throw new IllegalArgumentException("[batch rule] needs a base batch >= 1, got " + base);
     }

@@ -4,6 +4,12 @@ package org.ghostbatch.optim;
 final class Check {
   private Check() {}
 
+  static void present(String kind, String what, Object value) {
+    if (value == null) {
+      throw new IllegalArgumentException("[" + kind + "] needs " + what + ", got null");
+    }
+  }
+
   static void notNegative(String kind, String what, double value) {
     if (!(value >= 0) || Double.isInfinite(value)) {
       throw new IllegalArgumentException(

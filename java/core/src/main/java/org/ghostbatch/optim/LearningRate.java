@@ -1,7 +1,5 @@
 package org.ghostbatch.optim;
 
-import java.util.Objects;
-
 /**
  * The learning rate of every update: rule(B) schedule(e) min(1, (e + 1/u) / W).
  *
@@ -13,8 +11,8 @@ import java.util.Objects;
  */
 public record LearningRate(Schedule schedule, BatchRule rule, double warmupEpochs) {
   public LearningRate {
-    Objects.requireNonNull(schedule, "schedule");
-    Objects.requireNonNull(rule, "rule");
+    Check.present("learning rate", "a schedule", schedule);
+    Check.present("learning rate", "a rule", rule);
     Check.notNegative("learning rate", "number of warm-up epochs", warmupEpochs);
   }
 

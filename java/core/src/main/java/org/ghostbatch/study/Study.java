@@ -26,6 +26,7 @@ import org.ghostbatch.train.TrainingSpec;
  *   "about": "what it asks",
  *   "baseline": "SB",
  *   "first_seed": 1, "seeds": 3,
+ *   "test_every_epoch": true,
  *   "spec": {what all arms share, as in the config.json of a run},
  *   "arms": [{"name": "SB", "about": "small batch", "spec": {what differs}}, ...]
  * }
@@ -34,8 +35,10 @@ import org.ghostbatch.train.TrainingSpec;
  * @param about one line on what the study asks
  * @param baseline name of an arm
  * @param seeds of every arm, each once
+ * @param testEveryEpoch whether runs are tested after every epoch, not only at their end; short epochs take less than that
  */
-public record Study(String name, String about, String baseline, List<Long> seeds, List<Arm> arms) {
+public record Study(
+    String name, String about, String baseline, List<Long> seeds, boolean testEveryEpoch, List<Arm> arms) {
   /** The built-in studies. */
   public static final List<String> NAMES = List.of("gap");
 
@@ -101,7 +104,7 @@ public record Study(String name, String about, String baseline, List<Long> seeds
 
   static Study parse(String text) {
     JsonObject json = Json.parseObject(text);
-    json.requireOnly(Set.of("name", "about", "baseline", "first_seed", "seeds", "spec", "arms"));
+    json.requireOnly(Set.of("name", "about", "baseline", "first_seed", "seeds", "test_every_epoch", "spec", "arms"));
     JsonObject shared = json.getObject("spec");
     List<Arm> arms = new ArrayList<>();
     for (Object item : json.getList("arms")) {
@@ -116,19 +119,20 @@ public record Study(String name, String about, String baseline, List<Long> seeds
         json.getString("about"),
         json.getString("baseline"),
         seeds(json.getLong("first_seed"), json.getInt("seeds")),
+        json.getBoolean("test_every_epoch"),
         arms);
   }
 
   /** This study with so many seeds, from its first on. */
   public Study withSeeds(int count) {
-    return new Study(name, about, baseline, seeds(seeds.get(0), count), arms);
+    return new Study(name, about, baseline, seeds(seeds.get(0), count), testEveryEpoch, arms);
   }
 
   /** This study with members set in every arm. */
   public Study with(JsonObject settings) {
     List<Arm> changed =
         arms.stream().map(arm -> new Arm(arm.name(), arm.about(), merge(arm.settings(), settings))).toList();
-    return new Study(name, about, baseline, seeds, changed);
+    return new Study(name, about, baseline, seeds, testEveryEpoch, changed);
   }
 
   /**
@@ -144,7 +148,7 @@ public record Study(String name, String about, String baseline, List<Long> seeds
         arms.stream()
             .map(arm -> new Arm(arm.name(), arm.about(), merge(arm.settings(), scaled(arm.settings(), factor))))
             .toList();
-    return new Study(name, about, baseline, seeds, changed);
+    return new Study(name, about, baseline, seeds, testEveryEpoch, changed);
   }
 
   private static JsonObject scaled(JsonObject settings, double factor) {
@@ -167,6 +171,7 @@ public record Study(String name, String about, String baseline, List<Long> seeds
         .put("about", about)
         .put("baseline", baseline)
         .put("seeds", seeds)
+        .put("test_every_epoch", testEveryEpoch)
         .put(
             "arms",
             arms.stream()

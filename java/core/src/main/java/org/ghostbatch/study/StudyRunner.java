@@ -20,6 +20,7 @@ import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
@@ -160,7 +161,7 @@ public final class StudyRunner {
             ? summary.getLong("updates") == spec.updates()
             : summary.getInt("epochs") == spec.trainedEpochs();
     // A run that was stopped within its last epoch has a row for that, but was not evaluated.
-    whole &= !summary.isNull("train_accuracy");
+    whole &= !summary.isNull("train_accuracy") && !summary.isNull("test_accuracy");
     return whole ? StudyResult.of(arm.name(), read(run.resolve(START)), summary) : null;
   }
 
@@ -179,12 +180,33 @@ public final class StudyRunner {
                 .on(device)) {
       trainer = made;
       if (!stopped) {
-        made.fit(pair);
+        fit(made, pair, saved);
       }
     } finally {
       trainer = null;
     }
     return stopped ? null : finished(arm, seed);
+  }
+
+  private void fit(Trainer made, DataPair pair, RunFolder saved) {
+    if (study.testEveryEpoch()) {
+      made.fit(pair);
+      return;
+    }
+    History history = made.fit(pair.train().withNormalization(pair.normalization()), null);
+    if (!history.stopped()) {
+      saved.onEnd(
+          made,
+          new History(
+              history.epochs(),
+              false,
+              history.updates(),
+              history.train(),
+              made.evaluate(pair.test()),
+              history.weightDistance(),
+              history.imagesPerSecond(),
+              history.seconds()));
+    }
   }
 
   private static DataPair load(TrainingSpec spec) {

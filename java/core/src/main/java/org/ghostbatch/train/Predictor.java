@@ -14,6 +14,7 @@ import org.ghostbatch.device.EngineSpec;
 import org.ghostbatch.device.Lanes;
 import org.ghostbatch.device.LoadSpec;
 import org.ghostbatch.device.LossResult;
+import org.ghostbatch.device.NativeObject;
 import org.ghostbatch.device.NetworkPlan;
 import org.ghostbatch.device.NormMode;
 import org.ghostbatch.device.Samples;
@@ -40,14 +41,14 @@ public final class Predictor implements AutoCloseable {
   private final InferenceForm form;
   private final Device device;
   private final List<Runtime> runtimes = new ArrayList<>();
-  private final Lanes lanes;
-  private final VectorKernels vectors;
-  private final NetworkPlan plan;
-  private final Tensor parameters;
-  private final Tensor statistics;
   private final StepSpec step =
       new StepSpec().mode(NormMode.RUNNING).backward(false).dropout(false).augment(false);
   private final LossResult result = new LossResult();
+  private Lanes lanes;
+  private VectorKernels vectors;
+  private NetworkPlan plan;
+  private Tensor parameters;
+  private Tensor statistics;
   private Runtime single;
   private Runtime many;
   private boolean closed;
@@ -113,16 +114,19 @@ public final class Predictor implements AutoCloseable {
     }
   }
 
-  private Predictor(ModelFile model, Device device, int threads) {
+  private Predictor(ModelFile model, Device device) {
     this.model = model;
     this.device = device;
     this.form = model.network().inference();
+  }
+
+  private void prepare(int threads) {
     DataType type = model.precision().parameterType();
-    this.lanes = device.lanes(threads);
-    this.vectors = device.vectors(lanes);
-    this.plan = form.compile(device);
-    this.parameters = device.tensor(type, form.parameterCount());
-    this.statistics =
+    lanes = device.lanes(threads);
+    vectors = device.vectors(lanes);
+    plan = form.compile(device);
+    parameters = device.tensor(type, form.parameterCount());
+    statistics =
         form.statisticsCount() == 0 ? null : device.tensor(type, form.statisticsCount());
     try (Tensor from = device.tensor(type, model.parameters().length);
         Tensor running =
@@ -165,7 +169,14 @@ public final class Predictor implements AutoCloseable {
       throw Check.bad(
           "predictor", "a precision that " + device.name() + " supports", model.precision());
     }
-    return new Predictor(model, device, threads);
+    Predictor made = new Predictor(model, device);
+    try {
+      made.prepare(threads);
+    } catch (RuntimeException e) {
+      made.close();
+      throw e;
+    }
+    return made;
   }
 
   /** Shape of a sample. */
@@ -262,6 +273,7 @@ public final class Predictor implements AutoCloseable {
 
   /** The confusion matrix on a data set, and how often the label is among the k largest outputs. */
   public ClassificationMetrics metrics(Dataset data, int k) {
+    fits(data);
     int[] labels = new int[data.count()];
     for (int i = 0; i < labels.length; i++) {
       labels[i] = data.label(i);
@@ -353,13 +365,23 @@ public final class Predictor implements AutoCloseable {
     if (!closed) {
       closed = true;
       runtimes.forEach(Runtime::close);
-      plan.close();
-      parameters.close();
-      if (statistics != null) {
-        statistics.close();
-      }
-      vectors.close();
-      lanes.close();
+      close(plan);
+      close(parameters);
+      close(statistics);
+      close(vectors);
+      close(lanes);
+    }
+  }
+
+  private static void close(NativeObject part) {
+    if (part != null) {
+      part.close();
+    }
+  }
+
+  private static void close(Tensor part) {
+    if (part != null) {
+      part.close();
     }
   }
 }

@@ -4,7 +4,6 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.TimeUnit;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.device.Samples;
@@ -137,12 +136,12 @@ final class StreamingFeed implements BatchFeed {
 
   @Override
   public void close() {
-    reader.shutdown();
     try {
-      reader.awaitTermination(1, TimeUnit.MINUTES);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      settle(); // the reader writes to a room until then
+    } catch (RuntimeException e) {
+      // Of a batch that nobody waits for any more.
     }
+    reader.shutdown();
     for (Samples room : rooms) {
       if (room != null) {
         room.close();

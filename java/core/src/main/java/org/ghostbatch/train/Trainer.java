@@ -75,6 +75,7 @@ public final class Trainer implements AutoCloseable {
   private VectorKernels vectors;
   private Updater updater;
   private Tensor start;
+  private Dataset whole;
   private Dataset prepared;
   private float[] factors;
   private double[] noise = new double[0];
@@ -317,7 +318,8 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
-   * Compiles the network for this data, and sets the first weights.
+   * Compiles the network for this data (the first {@code trainSamples} of it where the spec says
+   * so), and sets the first weights.
    *
    * @throws IllegalArgumentException where the data does not fit the network or the batch
    * @throws org.ghostbatch.device.NativeException naming bytes needed and free, and the largest
@@ -330,21 +332,27 @@ public final class Trainer implements AutoCloseable {
     if (engine != null) {
       throw new IllegalStateException("[trainer] needs to be prepared once, got a second call");
     }
+    if (spec.trainSamples() > train.count()) {
+      throw Check.bad(
+          "trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
+    }
+    Dataset used = spec.trainSamples() == 0 ? train : train.take(spec.trainSamples());
     network = Network.of(layers, train.shape());
     if (train.classes() > network.classes()) {
       throw Check.bad(
           "trainer", "at most " + network.classes() + " classes, as its network", train.classes());
     }
-    if (sampleWeights != null && sampleWeights.length != train.count()) {
+    if (sampleWeights != null && sampleWeights.length != used.count()) {
       throw Check.bad(
-          "trainer", "a weight for each of " + train.count() + " samples", sampleWeights.length);
+          "trainer", "a weight for each of " + used.count() + " samples", sampleWeights.length);
     }
-    plan = new TrainingPlan(spec, train.count());
+    plan = new TrainingPlan(spec, used.count());
     plan.checkGhosts(network);
     ModelFile first = spec.initFrom() == null ? null : firstModel(Path.of(spec.initFrom()));
     normalization = train.normalization();
     classNames = names(train);
-    prepared = train;
+    whole = train;
+    prepared = used;
     try {
       compile(first);
     } catch (RuntimeException e) {
@@ -465,23 +473,18 @@ public final class Trainer implements AutoCloseable {
     if (test != null && !test.shape().equals(train.shape())) {
       throw Check.bad("trainer", "test samples of " + train.shape(), test.shape());
     }
-    if (spec.trainSamples() > train.count()) {
-      throw Check.bad(
-          "trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
-    }
-    Dataset used = spec.trainSamples() == 0 ? train : train.take(spec.trainSamples());
     if (engine == null) {
-      prepare(used);
-    } else if (prepared != train) {
+      prepare(train);
+    } else if (whole != train) {
       throw new IllegalStateException(
           "[trainer] needs the data that it was prepared for, got another");
     }
     fitted = true;
     try (BatchFeed feed =
-        used.streaming()
-            ? new StreamingFeed(device, used, spec.batch().largest(), spec.seed())
-            : new MemoryFeed(device, used, spec.batch().largest(), spec.seed())) {
-      return run(feed, used, test);
+        prepared.streaming()
+            ? new StreamingFeed(device, prepared, spec.batch().largest(), spec.seed())
+            : new MemoryFeed(device, prepared, spec.batch().largest(), spec.seed())) {
+      return run(feed, prepared, test);
     }
   }
 
@@ -489,7 +492,7 @@ public final class Trainer implements AutoCloseable {
     listeners.forEach(listener -> listener.onStart(this));
     List<EpochRow> rows = new ArrayList<>();
     long begin = System.nanoTime();
-    Clock whole = new Clock();
+    Clock total = new Clock();
     Evaluation tested = null;
     boolean cut = false;
     int epoch = 0;
@@ -522,7 +525,7 @@ public final class Trainer implements AutoCloseable {
           listeners.get(i).onUpdate(this);
         }
       }
-      whole.add(clock);
+      total.add(clock);
       if (done == 0) {
         break;
       }
@@ -557,7 +560,7 @@ public final class Trainer implements AutoCloseable {
             cut ? null : evaluate(train),
             tested,
             weightDistance(),
-            whole.imagesPerSecond(false),
+            total.imagesPerSecond(false),
             (System.nanoTime() - begin) / 1e9);
     for (TrainingListener listener : listeners) {
       listener.onEnd(this, history);
@@ -710,6 +713,9 @@ public final class Trainer implements AutoCloseable {
     double loss = 0;
     long correct = 0;
     SampleCopy copy = new SampleCopy(data);
+    if (profiling) {
+      engine.pauseProfile(true); // the profile is that of training
+    }
     try (Samples room = SampleCopy.room(device, data, chunk)) {
       for (int first = 0; first < data.count(); first += chunk) {
         int count = Math.min(chunk, data.count() - first);
@@ -720,6 +726,10 @@ public final class Trainer implements AutoCloseable {
         engine.step(room, rows, count, null, evaluationStep, null, null, evaluationResult);
         loss += evaluationResult.loss();
         correct += evaluationResult.correct();
+      }
+    } finally {
+      if (profiling) {
+        engine.pauseProfile(false);
       }
     }
     return new Evaluation(loss / data.count(), (double) correct / data.count(), data.count());
@@ -806,7 +816,7 @@ public final class Trainer implements AutoCloseable {
     model().write(Check.present("trainer", "a path", path));
   }
 
-  /** Where time went, for a trainer built with {@link Builder#profile}. */
+  /** Where the time of updates went, for a trainer built with {@link Builder#profile}. */
   public Profile profile() {
     ready();
     if (!profiling) {

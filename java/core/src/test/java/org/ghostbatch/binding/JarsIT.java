@@ -38,8 +38,7 @@ class JarsIT {
     Set<String> files = files(jar);
     assertTrue(files.contains("org/ghostbatch/binding/GhostBatch.class"));
     assertEquals(
-        Set.of(),
-        files.stream().filter(name -> name.contains(".so")).collect(Collectors.toSet()));
+        Set.of(), files.stream().filter(name -> name.contains(".so")).collect(Collectors.toSet()));
   }
 
   @Test

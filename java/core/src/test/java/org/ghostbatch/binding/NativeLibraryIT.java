@@ -37,7 +37,8 @@ class NativeLibraryIT {
       } catch (RuntimeException e) {
         error = e.getMessage();
       }
-      System.out.println("threads " + threads + ", error names abacus: " + error.contains("abacus"));
+      System.out.println(
+          "threads " + threads + ", error names abacus: " + error.contains("abacus"));
       if (arguments.length > 0) {
         try {
           Device.create("cuda").destroy();
@@ -144,7 +145,8 @@ class NativeLibraryIT {
             output);
     String text = run(process, output);
     assertEquals(1, process.exitValue(), text);
-    assertTrue(text.contains("libghostbatch.so: not found, it is in org.ghostbatch:ghostbatch"), text);
+    assertTrue(
+        text.contains("libghostbatch.so: not found, it is in org.ghostbatch:ghostbatch"), text);
     assertTrue(text.contains("libdnnl.so.3"), text);
   }
 }

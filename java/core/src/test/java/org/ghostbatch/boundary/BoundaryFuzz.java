@@ -87,12 +87,25 @@ public final class BoundaryFuzz {
       }
       fuzz.report(count, (System.nanoTime() - begin) / 1e9);
     }
+    long leaks = leaks();
+    System.out.println("leaks: " + leaks);
     fuzz.world.close();
-    System.exit(fuzz.unexpected == 0 ? 0 : UNEXPECTED);
+    System.exit(fuzz.unexpected == 0 && leaks == 0 ? 0 : UNEXPECTED);
+  }
+
+  /** Objects that calls made and nobody closed: also a call that fails halfway frees what it made. */
+  private static long leaks() throws InterruptedException {
+    for (int i = 0; i < 5; i++) {
+      System.gc();
+      Thread.sleep(20); // the cleaner's thread reports
+    }
+    return org.ghostbatch.device.Device.leaks();
   }
 
   /** A call that no check can see through: writes to an address that is not mapped. */
   public static final class Planted {
+    static final int CALL = 77;
+
     /** A pointer to nowhere. */
     private static final class Wild extends Pointer {
       Wild() {
@@ -106,7 +119,7 @@ public final class BoundaryFuzz {
               new RandomAccessFile(Path.of(arguments[0]).resolve(PROGRESS).toFile(), "rw");
           FileChannel channel = file.getChannel();
           View view = new View(new Wild(), 1000, GhostBatch.DataType.f32)) {
-        channel.map(FileChannel.MapMode.READ_WRITE, 0, 4).putInt(0, 77);
+        channel.map(FileChannel.MapMode.READ_WRITE, 0, 4).putInt(0, CALL);
         Device.create("cpu").vector_kernels()._fill(null, 1.0, view);
       }
       System.exit(0);

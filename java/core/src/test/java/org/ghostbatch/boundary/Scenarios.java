@@ -118,6 +118,7 @@ final class Scenarios {
         new Named("engine spec", 3, this::engineSpec),
         new Named("engine step", 14, this::engineStep),
         new Named("lanes", 1, this::lanes),
+        new Named("device", 2, this::device),
         new Named("layers", 2, this::layers),
         new Named("training spec", 2, this::trainingSpec),
         new Named("trainer step", 4, this::trainerStep),
@@ -875,6 +876,31 @@ final class Scenarios {
     };
   }
 
+  private Runnable device(Call c) {
+    Bench bench = c.world.bench(c);
+    Supplier<Device> device =
+        c.object("device", false, () -> bench.device, () -> Device.of(bench.device.name(), 1), null);
+    DataType type = c.option("type", DataType.F32, TYPES);
+    int threads = c.count("threads", 1);
+    long elements = c.offset("elements", 100);
+    int size = c.size("size", 4);
+    return () -> {
+      Device made = device.get();
+      made.supports(type);
+      made.availableBytes();
+      try (Lanes lanes = made.lanes(threads);
+          VectorKernels vectors = made.vectors(lanes);
+          Tensor x = made.tensor(type, elements);
+          Tensor y = made.tensor(type, elements);
+          Gemm gemm = made.gemm(GemmSpec.of(size, 2, 2))) {
+        for (int i = 0; i < 20; i++) {
+          vectors.axpy(0.5, x, y);
+        }
+        gemm.spec();
+      }
+    };
+  }
+
   private static Dataset data() {
     byte[] bytes = new byte[40 * HEIGHT * WIDTH * CHANNELS];
     int[] labels = new int[40];
@@ -1047,7 +1073,7 @@ final class Scenarios {
     Bench bench = c.world.bench(c);
     byte[] content = c.file("file", modelFile, modelHeader);
     return () -> {
-      Path file = folder.resolve("changed.safetensors");
+      Path file = folder.resolve(Thread.currentThread().getName() + ".safetensors");
       try {
         Files.write(file, content);
       } catch (IOException e) {

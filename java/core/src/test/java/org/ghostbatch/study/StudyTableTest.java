@@ -16,7 +16,7 @@ class StudyTableTest {
   private static final Study STUDY =
       Study.parse(
           """
-          {"name": "t", "about": "a test", "baseline": "SB", "first_seed": 7, "seeds": 3, "spec": {},
+          {"name": "t", "about": "a test", "baseline": "SB", "first_seed": 7, "seeds": 3, "test_every_epoch": true, "spec": {},
            "arms": [{"name": "SB", "about": "", "spec": {}}, {"name": "LB", "about": "", "spec": {}}]}
           """);
 

@@ -14,7 +14,7 @@ import org.junit.jupiter.api.io.TempDir;
 class StudyTest {
   private static final String TEXT =
       """
-      {"name": "mine", "about": "a question", "baseline": "A", "first_seed": 5, "seeds": 2,
+      {"name": "mine", "about": "a question", "baseline": "A", "first_seed": 5, "seeds": 2, "test_every_epoch": false,
        "spec": {"model": "lenet", "epochs": 3},
        "arms": [{"name": "A", "about": "one", "spec": {}}, {"name": "B +x", "about": "two", "spec": {"epochs": 9}}]}
       """;

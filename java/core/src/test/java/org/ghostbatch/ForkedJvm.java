@@ -12,8 +12,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 
 /**
- * A program in a JVM of its own, with this test's class path. What the program prints, and what HotSpot writes about a
- * crash, lies in a folder of its own under {@code target/forks}.
+ * A program in a JVM of its own, with this test's class path. What the program prints, and what
+ * HotSpot writes about a crash, lies in a folder of its own under {@code target/forks}.
  */
 public final class ForkedJvm {
   /**
@@ -27,7 +27,11 @@ public final class ForkedJvm {
     /** For the text of an assertion. */
     @Override
     public String toString() {
-      return "exit " + exit + "\n" + output + (crash == null ? "" : "\n" + crash.substring(0, Math.min(4000, crash.length())));
+      return "exit "
+          + exit
+          + "\n"
+          + output
+          + (crash == null ? "" : "\n" + crash.substring(0, Math.min(4000, crash.length())));
     }
   }
 
@@ -73,7 +77,8 @@ public final class ForkedJvm {
   }
 
   /** Runs {@code main} to its end, or kills it after {@code seconds}. */
-  public End run(int seconds, Class<?> main, String... arguments) throws IOException, InterruptedException {
+  public End run(int seconds, Class<?> main, String... arguments)
+      throws IOException, InterruptedException {
     Process process = start(main, arguments);
     boolean ended = process.waitFor(seconds, TimeUnit.SECONDS);
     return ended ? end(process) : kill(process);
@@ -83,7 +88,8 @@ public final class ForkedJvm {
   public Process start(Class<?> main, String... arguments) throws IOException {
     List<String> command = new ArrayList<>();
     if (addressSpace > 0) {
-      command.addAll(List.of("/bin/sh", "-c", "ulimit -v " + addressSpace / 1024 + " && exec \"$@\"", "sh"));
+      command.addAll(
+          List.of("/bin/sh", "-c", "ulimit -v " + addressSpace / 1024 + " && exec \"$@\"", "sh"));
     }
     command.addAll(
         List.of(
@@ -107,7 +113,9 @@ public final class ForkedJvm {
 
   /** Ends a process that hangs; what its threads did is in the output. */
   public End kill(Process process) throws IOException, InterruptedException {
-    new ProcessBuilder("kill", "-QUIT", Long.toString(process.pid())).start().waitFor(); // prints all stacks
+    new ProcessBuilder("kill", "-QUIT", Long.toString(process.pid()))
+        .start()
+        .waitFor(); // prints all stacks
     process.waitFor(2, TimeUnit.SECONDS);
     process.destroyForcibly().waitFor();
     return new End(-1, output(), crash());
@@ -119,7 +127,8 @@ public final class ForkedJvm {
 
   private String crash() throws IOException {
     try (Stream<Path> files = Files.list(folder)) {
-      for (Path file : files.filter(f -> f.getFileName().toString().startsWith("hs_err")).toList()) {
+      for (Path file :
+          files.filter(f -> f.getFileName().toString().startsWith("hs_err")).toList()) {
         return Files.readString(file, StandardCharsets.UTF_8);
       }
     }

@@ -30,7 +30,8 @@ final class Bench implements AutoCloseable {
 
   /** The {@code index}-th shared tensor of a type and size, with ordinary values in it. */
   synchronized Tensor tensor(DataType type, long elements, int index) {
-    return tensors.computeIfAbsent(type + " " + elements + " " + index, key -> filled(type, elements));
+    return tensors.computeIfAbsent(
+        type + " " + elements + " " + index, key -> filled(type, elements));
   }
 
   private Tensor filled(DataType type, long elements) {

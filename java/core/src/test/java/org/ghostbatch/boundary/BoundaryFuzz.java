@@ -19,9 +19,9 @@ import org.ghostbatch.binding.View;
 import org.ghostbatch.device.NativeException;
 
 /**
- * Runs calls that each differ from a valid one in one field. Arguments: seed, first call, number of calls, folder. The
- * number of the call in progress stands in the file {@code progress} of that folder, also after a crash; "seed first 1"
- * runs one call again.
+ * Runs calls that each differ from a valid one in one field. Arguments: seed, first call, number of
+ * calls, folder. The number of the call in progress stands in the file {@code progress} of that
+ * folder, also after a crash; "seed first 1" runs one call again.
  */
 public final class BoundaryFuzz {
   static final String PROGRESS = "progress";
@@ -93,7 +93,9 @@ public final class BoundaryFuzz {
     System.exit(fuzz.unexpected == 0 && leaks == 0 ? 0 : UNEXPECTED);
   }
 
-  /** Objects that calls made and nobody closed: also a call that fails halfway frees what it made. */
+  /**
+   * Objects that calls made and nobody closed: also a call that fails halfway frees what it made.
+   */
   private static long leaks() throws InterruptedException {
     for (int i = 0; i < 5; i++) {
       System.gc();
@@ -156,7 +158,9 @@ public final class BoundaryFuzz {
       slowestNanos = nanos;
       slowest = "call " + index + ", " + scenario.name() + ", " + call.changed();
     }
-    counts.computeIfAbsent(scenario.name(), name -> new int[Outcome.values().length])[Outcome.of(thrown).ordinal()]++;
+    counts
+        .computeIfAbsent(scenario.name(), name -> new int[Outcome.values().length])[
+        Outcome.of(thrown).ordinal()]++;
     check(index, scenario.name(), call.changed(), thrown);
     check(index, scenario.name(), call.changed() + " (the other thread)", other);
     try {
@@ -197,7 +201,8 @@ public final class BoundaryFuzz {
     System.out.println("slowest: " + slowest + ": " + slowestNanos / 1_000_000 + " ms");
     System.out.println("outcomes: " + line(all));
     System.out.printf(
-        "seed %d, calls %d, reached native code %d, unexpected %d, %.1f s%n", seed, calls, reached, unexpected, seconds);
+        "seed %d, calls %d, reached native code %d, unexpected %d, %.1f s%n",
+        seed, calls, reached, unexpected, seconds);
   }
 
   private static String line(int[] outcomes) {

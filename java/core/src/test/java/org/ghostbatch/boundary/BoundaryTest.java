@@ -30,13 +30,14 @@ import org.ghostbatch.optim.LearningRate;
 import org.junit.jupiter.api.Test;
 
 /**
- * No input from Java may crash the JVM: valid calls with one field changed, in a JVM of their own. System properties:
- * {@code ghostbatch.fuzz.calls} (default 20,000), {@code ghostbatch.fuzz.seed} and {@code ghostbatch.fuzz.first}, which
- * run a reported call again.
+ * No input from Java may crash the JVM: valid calls with one field changed, in a JVM of their own.
+ * System properties: {@code ghostbatch.fuzz.calls} (default 20,000), {@code ghostbatch.fuzz.seed}
+ * and {@code ghostbatch.fuzz.first}, which run a reported call again.
  */
 class BoundaryTest {
   private static final Pattern SUMMARY =
-      Pattern.compile("DONE (\\d+), REFUSED_NATIVELY (\\d+).*\\s+seed (\\d+), calls (\\d+), reached native code (\\d+)");
+      Pattern.compile(
+          "DONE (\\d+), REFUSED_NATIVELY (\\d+).*\\s+seed (\\d+), calls (\\d+), reached native code (\\d+)");
 
   /** Above what the JVM itself takes, far below a machine's memory. */
   private static final long ADDRESS_SPACE = 3_200_000_000L;
@@ -128,7 +129,8 @@ class BoundaryTest {
 
   private static void refused(String part, Runnable call) {
     IllegalArgumentException e = assertThrows(IllegalArgumentException.class, call::run);
-    assertTrue(e.getMessage().contains(part) && e.getMessage().contains("got null"), e.getMessage());
+    assertTrue(
+        e.getMessage().contains(part) && e.getMessage().contains("got null"), e.getMessage());
   }
 
   private static void onPlan(Consumer<NetworkPlan> call) {

@@ -12,23 +12,58 @@ import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Tensor;
 
 /**
- * One call in the making: a scenario draws valid values and passes each argument through a field method; the field whose
- * number is the target comes back changed, all others as they are.
+ * One call in the making: a scenario draws valid values and passes each argument through a field
+ * method; the field whose number is the target comes back changed, all others as they are.
  */
 final class Call {
   /** Chooses no field: the valid call, which also counts the fields. */
   static final int NONE = -1;
 
   private static final int[] SIZES = {
-    0, -1, 1, 2, 3, 7, 17, 255, 8192, 1 << 30, Integer.MAX_VALUE - 1, Integer.MAX_VALUE, Integer.MIN_VALUE
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    17,
+    255,
+    8192,
+    1 << 30,
+    Integer.MAX_VALUE - 1,
+    Integer.MAX_VALUE,
+    Integer.MIN_VALUE
   };
   private static final long[] LONGS = {
-    0, -1, 1, 5, 1L << 31, (1L << 31) - 1, 1L << 33, 1L << 40, 1L << 48, 1L << 62, Long.MAX_VALUE, Long.MIN_VALUE
+    0,
+    -1,
+    1,
+    5,
+    1L << 31,
+    (1L << 31) - 1,
+    1L << 33,
+    1L << 40,
+    1L << 48,
+    1L << 62,
+    Long.MAX_VALUE,
+    Long.MIN_VALUE
   };
   private static final double[] REALS = {
-    0, -0.0, -1, 1, 0.5, 1e-300, 1e300, -1e38, Double.NaN, Double.POSITIVE_INFINITY, Double.NEGATIVE_INFINITY
+    0,
+    -0.0,
+    -1,
+    1,
+    0.5,
+    1e-300,
+    1e300,
+    -1e38,
+    Double.NaN,
+    Double.POSITIVE_INFINITY,
+    Double.NEGATIVE_INFINITY
   };
-  private static final float[] VALUES = {Float.NaN, Float.POSITIVE_INFINITY, -Float.MAX_VALUE, 1e38f, 0f, Float.MIN_VALUE};
+  private static final float[] VALUES = {
+    Float.NaN, Float.POSITIVE_INFINITY, -Float.MAX_VALUE, 1e38f, 0f, Float.MIN_VALUE
+  };
 
   final World world;
   private final SplittableRandom valid;
@@ -280,7 +315,10 @@ final class Call {
     }
     byte[] some = content.clone();
     int at = mutation.nextInt(4) == 0 ? mutation.nextInt(some.length) : mutation.nextInt(header);
-    some[at] = mutation.nextInt(3) == 0 ? (byte) ('0' + mutation.nextInt(10)) : (byte) mutation.nextInt(256);
+    some[at] =
+        mutation.nextInt(3) == 0
+            ? (byte) ('0' + mutation.nextInt(10))
+            : (byte) mutation.nextInt(256);
     to("byte " + at + " = " + some[at]);
     return some;
   }
@@ -376,7 +414,9 @@ final class Call {
         Tensor some = own(bench.device.tensor(type, elements));
         float[] numbers = new float[(int) elements];
         Arrays.fill(numbers, 1f);
-        for (int i = mutation.nextInt(numbers.length); i < numbers.length; i += 1 + mutation.nextInt(7)) {
+        for (int i = mutation.nextInt(numbers.length);
+            i < numbers.length;
+            i += 1 + mutation.nextInt(7)) {
           numbers[i] = value;
         }
         some.copyFrom(numbers);
@@ -396,11 +436,15 @@ final class Call {
   }
 
   /**
-   * The object that is called, or handed over: shared, or a fresh one that is closed, being closed, or null (where it is
-   * an argument).
+   * The object that is called, or handed over: shared, or a fresh one that is closed, being closed,
+   * or null (where it is an argument).
    */
   <T extends AutoCloseable> Supplier<T> object(
-      String name, boolean argument, Supplier<T> shared, Supplier<T> fresh, Function<World, T> elsewhere) {
+      String name,
+      boolean argument,
+      Supplier<T> shared,
+      Supplier<T> fresh,
+      Function<World, T> elsewhere) {
     if (!hit(name)) {
       return shared;
     }

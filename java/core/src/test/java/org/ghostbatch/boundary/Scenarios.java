@@ -86,7 +86,9 @@ final class Scenarios {
   private final byte[] modelFile;
   private final int modelHeader;
 
-  /** @param folder where files of the calls may lie */
+  /**
+   * @param folder where files of the calls may lie
+   */
   Scenarios(Path folder, World world) {
     this.folder = folder;
     Path file = folder.resolve("model.safetensors");
@@ -198,11 +200,31 @@ final class Scenarios {
     Supplier<ConvolutionSpec> spec =
         () ->
             new ConvolutionSpec(
-                batch, height, width, channels, filters, kernelHeight, kernelWidth, strideHeight, strideWidth, padHeight,
-                padWidth, dilationHeight, dilationWidth, groups, bias, relu, wanted);
+                batch,
+                height,
+                width,
+                channels,
+                filters,
+                kernelHeight,
+                kernelWidth,
+                strideHeight,
+                strideWidth,
+                padHeight,
+                padWidth,
+                dilationHeight,
+                dilationWidth,
+                groups,
+                bias,
+                relu,
+                wanted);
     Supplier<Convolution> kernel =
-        kernel(c, bench, () -> List.of(spec.get(), withBackward), () -> bench.device.convolution(spec.get(), withBackward));
-    long weightsElements = (long) v.filters() * v.kernelHeight() * v.kernelWidth() * (v.channels() / v.groups());
+        kernel(
+            c,
+            bench,
+            () -> List.of(spec.get(), withBackward),
+            () -> bench.device.convolution(spec.get(), withBackward));
+    long weightsElements =
+        (long) v.filters() * v.kernelHeight() * v.kernelWidth() * (v.channels() / v.groups());
     long srcElements = (long) v.batch() * v.height() * v.width() * v.channels();
     long dstElements = (long) v.batch() * v.outHeight() * v.outWidth() * v.filters();
     Tensor weights = c.tensor("weights", bench, type, weightsElements);
@@ -244,7 +266,11 @@ final class Scenarios {
     DataType wanted = c.option("type", type, TYPES);
     Supplier<LinearSpec> spec = () -> new LinearSpec(batch, inputs, outputs, bias, relu, wanted);
     Supplier<Linear> kernel =
-        kernel(c, bench, () -> List.of(spec.get(), backward), () -> bench.device.linear(spec.get(), backward));
+        kernel(
+            c,
+            bench,
+            () -> List.of(spec.get(), backward),
+            () -> bench.device.linear(spec.get(), backward));
     Tensor weights = c.tensor("weights", bench, type, (long) in * out);
     Tensor src = c.tensor("src", bench, type, (long) n * in);
     Tensor dst = c.tensor("dst", bench, type, (long) n * out);
@@ -283,7 +309,8 @@ final class Scenarios {
     boolean bias = c.flag("bias", withBias);
     boolean relu = c.flag("relu", false);
     DataType wanted = c.option("type", type, TYPES);
-    Supplier<GemmSpec> spec = () -> new GemmSpec(rows, columns, depth, a, b, alpha, beta, bias, relu, wanted);
+    Supplier<GemmSpec> spec =
+        () -> new GemmSpec(rows, columns, depth, a, b, alpha, beta, bias, relu, wanted);
     Supplier<Gemm> kernel = kernel(c, bench, spec::get, () -> bench.device.gemm(spec.get()));
     Tensor left = c.tensor("A", bench, type, (long) m * k);
     Tensor right = c.tensor("B", bench, type, (long) k * n);
@@ -310,7 +337,8 @@ final class Scenarios {
     DataType wanted = c.option("type", type, TYPES);
     Supplier<GhostBatchNormSpec> spec =
         () -> new GhostBatchNormSpec(batch, height, width, depth, relu, residual, epsilon, wanted);
-    Supplier<GhostBatchNorm> kernel = kernel(c, bench, spec::get, () -> bench.device.ghostBatchNorm(spec.get()));
+    Supplier<GhostBatchNorm> kernel =
+        kernel(c, bench, spec::get, () -> bench.device.ghostBatchNorm(spec.get()));
     int[] offsets = c.ints("offsets", c.coin() ? new int[] {0, 2, n - 1} : new int[] {0, n}, n + 1);
     int ghosts = offsets == null ? 1 : Math.max(1, offsets.length - 1);
     long elements = (long) n * h * 2 * channels;
@@ -385,14 +413,26 @@ final class Scenarios {
     Supplier<PoolSpec> spec =
         () ->
             new PoolSpec(
-                kind, batch, height, width, channels, windowHeight, windowWidth, strideHeight, strideWidth, padHeight,
-                padWidth, wanted);
+                kind,
+                batch,
+                height,
+                width,
+                channels,
+                windowHeight,
+                windowWidth,
+                strideHeight,
+                strideWidth,
+                padHeight,
+                padWidth,
+                wanted);
     Supplier<Pooling> kernel = kernel(c, bench, spec::get, () -> bench.device.pooling(spec.get()));
     Tensor src = c.tensor("src", bench, type, v.srcElements());
     Tensor dst = c.tensor("dst", bench, type, v.dstElements());
     int rows = c.count("rows", c.draw(0, n));
     // A backward without its forward reads cells that nobody won.
-    return c.coin() ? () -> kernel.get().forward(src, dst, rows) : () -> kernel.get().backward(dst, src, rows);
+    return c.coin()
+        ? () -> kernel.get().forward(src, dst, rows)
+        : () -> kernel.get().backward(dst, src, rows);
   }
 
   private Runnable elementwise(Call c) {
@@ -400,7 +440,8 @@ final class Scenarios {
     DataType type = bench.type(c);
     DataType wanted = c.option("type", type, TYPES);
     Supplier<Elementwise> kernel =
-        kernel(c, bench, () -> List.of("elementwise", wanted), () -> bench.device.elementwise(wanted));
+        kernel(
+            c, bench, () -> List.of("elementwise", wanted), () -> bench.device.elementwise(wanted));
     int n = c.pick(1, 15, 16, 65, 1000);
     long elements = c.offset("elements", c.draw(0, n));
     switch (c.draw(0, 4)) {
@@ -448,7 +489,11 @@ final class Scenarios {
     DataType type = bench.type(c);
     DataType wanted = c.option("type", type, TYPES);
     Supplier<SoftmaxCrossEntropy> kernel =
-        kernel(c, bench, () -> List.of("softmax", wanted), () -> bench.device.softmaxCrossEntropy(wanted));
+        kernel(
+            c,
+            bench,
+            () -> List.of("softmax", wanted),
+            () -> bench.device.softmaxCrossEntropy(wanted));
     int n = c.pick(1, 4, 17);
     int classes = c.pick(3, 10, 33);
     Tensor logits = c.tensor("logits", bench, type, (long) n * classes);
@@ -460,7 +505,10 @@ final class Scenarios {
     double scale = c.real("scale", 1.0 / n);
     Tensor diffLogits = c.optional("diff_logits", bench, type, (long) n * classes, c.coin());
     LossResult result = c.present("result", new LossResult());
-    return () -> kernel.get().run(logits, labels, weights, rows, outputs, smoothing, scale, diffLogits, result);
+    return () ->
+        kernel
+            .get()
+            .run(logits, labels, weights, rows, outputs, smoothing, scale, diffLogits, result);
   }
 
   private Runnable samples(Call c) {
@@ -493,7 +541,8 @@ final class Scenarios {
               turned == (ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN)
                   ? ByteOrder.BIG_ENDIAN
                   : ByteOrder.LITTLE_ENDIAN;
-          FloatBuffer buffer = ByteBuffer.allocateDirect(4 * floats.length + 4).order(order).asFloatBuffer();
+          FloatBuffer buffer =
+              ByteBuffer.allocateDirect(4 * floats.length + 4).order(order).asFloatBuffer();
           room.write(first, rows, buffer.position(1));
         } else {
           room.write(first, rows, floats);
@@ -553,10 +602,24 @@ final class Scenarios {
     double mean = c.real("mean", 0.5);
     double std = c.real("std", 0.25);
     List<Double> means = c.present("means", Collections.nCopies(CHANNELS, mean));
-    List<Double> stds = c.option("stds", List.of(std, std, std), List.of(), List.of(std), Arrays.asList(std, null, std));
+    List<Double> stds =
+        c.option(
+            "stds", List.of(std, std, std), List.of(), List.of(std), Arrays.asList(std, null, std));
     DataType wanted = c.option("type", type, TYPES);
     return () ->
-        new LoadSpec(height, width, channels, augmentation, pad, fill, degrees, translate, scale, means, stds, wanted);
+        new LoadSpec(
+            height,
+            width,
+            channels,
+            augmentation,
+            pad,
+            fill,
+            degrees,
+            translate,
+            scale,
+            means,
+            stds,
+            wanted);
   }
 
   private Runnable batchLoader(Call c) {
@@ -674,13 +737,20 @@ final class Scenarios {
     return () -> kernel.get().adam(step, weights, gradient, first, second);
   }
 
-  /** conv -> norm + ReLU -> conv -> norm + residual + ReLU -> max pool -> dropout -> linear, on a device. */
+  /**
+   * conv -> norm + ReLU -> conv -> norm + residual + ReLU -> max pool -> dropout -> linear, on a
+   * device.
+   */
   private static NetworkPlan plan(Device device) {
     NetworkPlan plan = device.networkPlan(HEIGHT, WIDTH, CHANNELS);
-    int x = plan.convolution("stem", 0, ConvolutionSpec.of(1, HEIGHT, WIDTH, CHANNELS, 6, 3).withPadding(1), 0, -1);
+    int x =
+        plan.convolution(
+            "stem", 0, ConvolutionSpec.of(1, HEIGHT, WIDTH, CHANNELS, 6, 3).withPadding(1), 0, -1);
     GhostBatchNormSpec norm = GhostBatchNormSpec.of(1, HEIGHT, WIDTH, 6).withRelu(true);
     x = plan.ghostBatchNorm("norm1", x, -1, norm, 162, 168, 0);
-    int y = plan.convolution("conv", x, ConvolutionSpec.of(1, HEIGHT, WIDTH, 6, 6, 3).withPadding(1), 174, -1);
+    int y =
+        plan.convolution(
+            "conv", x, ConvolutionSpec.of(1, HEIGHT, WIDTH, 6, 6, 3).withPadding(1), 174, -1);
     y = plan.ghostBatchNorm("norm2", y, x, norm.withResidual(true), 498, 504, 12);
     y = plan.pool("pool", y, PoolSpec.of(PoolKind.MAX, 1, HEIGHT, WIDTH, 6, 2));
     y = plan.dropout("dropout", y, 0.25);
@@ -718,17 +788,24 @@ final class Scenarios {
     int linearSrc = c.count("linear src", 6);
     long head = c.offset("head offset", 120);
     ConvolutionSpec conv =
-        c.present("spec", ConvolutionSpec.of(1, HEIGHT, WIDTH, CHANNELS, 4, 3).withPadding(1).withBias(true));
+        c.present(
+            "spec",
+            ConvolutionSpec.of(1, HEIGHT, WIDTH, CHANNELS, 4, 3).withPadding(1).withBias(true));
     int ghost = c.pick(0, 3, 20);
     return () -> {
       try (NetworkPlan plan = bench.device.networkPlan(height, width, channels)) {
         ConvolutionSpec spec =
             conv == null || (filters == 4 && specHeight == HEIGHT)
                 ? conv
-                : ConvolutionSpec.of(1, specHeight, WIDTH, CHANNELS, filters, 3).withPadding(1).withBias(true);
+                : ConvolutionSpec.of(1, specHeight, WIDTH, CHANNELS, filters, 3)
+                    .withPadding(1)
+                    .withBias(true);
         plan.convolution(name, convSrc, spec, weights, bias);
         GhostBatchNormSpec norm =
-            GhostBatchNormSpec.of(1, HEIGHT, WIDTH, 4).withRelu(true).withResidual(true).withEpsilon(epsilon);
+            GhostBatchNormSpec.of(1, HEIGHT, WIDTH, 4)
+                .withRelu(true)
+                .withResidual(true)
+                .withEpsilon(epsilon);
         plan.ghostBatchNorm("norm", normSrc, residual, norm, gamma, beta, statistics);
         plan.add("add", a, b, true);
         plan.pool("pool", poolSrc, PoolSpec.of(PoolKind.MAX, 1, HEIGHT, WIDTH, 4, window));
@@ -740,7 +817,13 @@ final class Scenarios {
         bench.device.predictBytes(2, plan, engine);
         try (Engine made = bench.device.engine(bench.lanes, plan, engine)) {
           made.step(
-              samples(bench, DataType.F32), range(20), 20, null, new StepSpec().ghost(ghost), null, null,
+              samples(bench, DataType.F32),
+              range(20),
+              20,
+              null,
+              new StepSpec().ghost(ghost),
+              null,
+              null,
               new LossResult());
         }
       }
@@ -758,20 +841,35 @@ final class Scenarios {
     boolean inputGradient = c.flag("input gradient", false);
     Supplier<LoadSpec> load = loadSpec(c, Augmentation.NONE, type);
     Supplier<Lanes> lanes =
-        c.object("lanes", true, () -> bench.lanes, () -> bench.device.lanes(1), world -> world.other(bench).lanes);
+        c.object(
+            "lanes",
+            true,
+            () -> bench.lanes,
+            () -> bench.device.lanes(1),
+            world -> world.other(bench).lanes);
     Supplier<NetworkPlan> shared = () -> bench.kernel("plan", () -> plan(bench.device));
     Supplier<NetworkPlan> network =
         c.object(
-            "network", true, shared, () -> plan(bench.device),
+            "network",
+            true,
+            shared,
+            () -> plan(bench.device),
             world -> world.other(bench).kernel("plan", () -> plan(world.other(bench).device)));
     int threads = c.count("threads", 2);
     return () -> {
-      EngineSpec spec = new EngineSpec(wanted, microBatch, ghost, backward, inputGradient, load.get());
+      EngineSpec spec =
+          new EngineSpec(wanted, microBatch, ghost, backward, inputGradient, load.get());
       bench.device.predictBytes(threads, shared.get(), spec);
       try (Engine made = bench.device.engine(lanes.get(), network.get(), spec)) {
         made.step(
-            samples(bench, DataType.U8), range(24), 24, null, new StepSpec().ghost(validGhost).backward(backward), null,
-            null, new LossResult());
+            samples(bench, DataType.U8),
+            range(24),
+            24,
+            null,
+            new StepSpec().ghost(validGhost).backward(backward),
+            null,
+            null,
+            new LossResult());
       }
     };
   }
@@ -803,7 +901,12 @@ final class Scenarios {
     Bench bench = c.world.bench(c);
     EngineKey key = new EngineKey(bench.type(c), c.pick(0, 3, 20), c.draw(0, 3) > 0);
     Supplier<Engine> engine =
-        c.object("engine", false, () -> bench.kernel(key, () -> engine(bench, key)), () -> engine(bench, key), null);
+        c.object(
+            "engine",
+            false,
+            () -> bench.kernel(key, () -> engine(bench, key)),
+            () -> engine(bench, key),
+            null);
     Supplier<Samples> from = givenSamples(c, bench, c.pick(DataType.U8, DataType.F32));
     int n = c.pick(8, 19, 40);
     int[] valid = new int[n];
@@ -815,8 +918,10 @@ final class Scenarios {
     float[] weights = c.floats("weights", c.coin() ? new float[n] : null);
     float[] logits = c.floats("logits", c.coin() ? new float[n * CLASSES] : null);
     boolean gradient = key.backward && c.coin();
-    float[] inputGradient = c.floats("input gradient", gradient ? new float[n * HEIGHT * WIDTH * CHANNELS] : null);
-    NormMode validMode = key.ghost == 0 ? c.pick(NormMode.RUNNING, NormMode.TRAIN) : c.pick(NormMode.values());
+    float[] inputGradient =
+        c.floats("input gradient", gradient ? new float[n * HEIGHT * WIDTH * CHANNELS] : null);
+    NormMode validMode =
+        key.ghost == 0 ? c.pick(NormMode.RUNNING, NormMode.TRAIN) : c.pick(NormMode.values());
     NormMode mode = c.option("mode", validMode, NormMode.values());
     RunningStatistics policy = c.pick(RunningStatistics.values());
     RunningStatistics wanted = c.option("running statistics", policy, RunningStatistics.values());
@@ -879,7 +984,8 @@ final class Scenarios {
   private Runnable device(Call c) {
     Bench bench = c.world.bench(c);
     Supplier<Device> device =
-        c.object("device", false, () -> bench.device, () -> Device.of(bench.device.name(), 1), null);
+        c.object(
+            "device", false, () -> bench.device, () -> Device.of(bench.device.name(), 1), null);
     DataType type = c.option("type", DataType.F32, TYPES);
     int threads = c.count("threads", 1);
     long elements = c.offset("elements", 100);
@@ -915,12 +1021,22 @@ final class Scenarios {
 
   private static Sequential model() {
     return Sequential.of(
-        Conv2d.of(4, 3).padding(1).bias(false), BatchNorm.of(), ReLU.of(), GlobalAvgPool.of(), org.ghostbatch.nn.Linear.of(CLASSES));
+        Conv2d.of(4, 3).padding(1).bias(false),
+        BatchNorm.of(),
+        ReLU.of(),
+        GlobalAvgPool.of(),
+        org.ghostbatch.nn.Linear.of(CLASSES));
   }
 
   private static Trainer trainer(Bench bench) {
     Trainer made =
-        Trainer.of(model()).batchSize(40).ghostBatchSize(8).learningRate(0.01).updates(10).threads(2).on(bench.device);
+        Trainer.of(model())
+            .batchSize(40)
+            .ghostBatchSize(8)
+            .learningRate(0.01)
+            .updates(10)
+            .threads(2)
+            .on(bench.device);
     made.prepare(data());
     return made;
   }
@@ -962,7 +1078,12 @@ final class Scenarios {
               flatten,
               new org.ghostbatch.nn.Linear(out, true, init));
       try (Trainer trainer =
-          Trainer.of(all).batchSize(batch).ghostBatchSize(ghost).updates(1).threads(1).on(bench.device)) {
+          Trainer.of(all)
+              .batchSize(batch)
+              .ghostBatchSize(ghost)
+              .updates(1)
+              .threads(1)
+              .on(bench.device)) {
         trainer.prepare(data());
         trainer.step(samples(bench, DataType.U8), range(20), 20, null, 0.1, 0);
         trainer.model();
@@ -975,11 +1096,13 @@ final class Scenarios {
     String model = c.option("model", "softmax", "lenet", "", "nothing");
     int classes = c.count("classes", CLASSES);
     int trainSamples = c.count("train samples", 0);
-    Optimizer optimizer = c.option("optimizer", Sgd.withMomentum(0.9), Sgd.of(), new Adam(0.9, 0.999, 1e-8, 0));
+    Optimizer optimizer =
+        c.option("optimizer", Sgd.withMomentum(0.9), Sgd.of(), new Adam(0.9, 0.999, 1e-8, 0));
     Schedule schedule = c.present("schedule", new Schedule.Constant(0.1));
     int batch = c.count("batch", 20);
     int ghost = c.count("ghost", 5);
-    RunningStatistics policy = c.option("running statistics", RunningStatistics.TOTAL, RunningStatistics.values());
+    RunningStatistics policy =
+        c.option("running statistics", RunningStatistics.TOTAL, RunningStatistics.values());
     long updates = c.offset("updates", 3);
     double clip = c.real("clip", 5);
     double noise = c.real("noise", 0.1);
@@ -1015,7 +1138,8 @@ final class Scenarios {
               .build();
       try (Trainer trainer = Trainer.of(spec, classes).on(bench.device)) {
         trainer.prepare(data());
-        trainer.step(samples(bench, DataType.U8), range(20), 20, null, trainer.learningRate(0, 0), 0);
+        trainer.step(
+            samples(bench, DataType.U8), range(20), 20, null, trainer.learningRate(0, 0), 0);
       }
     };
   }
@@ -1023,7 +1147,12 @@ final class Scenarios {
   private Runnable trainerStep(Call c) {
     Bench bench = c.world.bench(c);
     Supplier<Trainer> trainer =
-        c.object("trainer", false, () -> bench.kernel("trainer", () -> trainer(bench)), () -> trainer(bench), null);
+        c.object(
+            "trainer",
+            false,
+            () -> bench.kernel("trainer", () -> trainer(bench)),
+            () -> trainer(bench),
+            null);
     Supplier<Samples> from = givenSamples(c, bench, c.pick(DataType.U8, DataType.F32));
     int n = c.draw(8, 40);
     int[] rows = c.ints("rows", range(n), SAMPLES);
@@ -1050,7 +1179,12 @@ final class Scenarios {
   private Runnable predictor(Call c) {
     Bench bench = c.world.bench(c);
     Supplier<Predictor> predictor =
-        c.object("predictor", false, () -> bench.kernel("predictor", () -> predictor(bench)), () -> predictor(bench), null);
+        c.object(
+            "predictor",
+            false,
+            () -> bench.kernel("predictor", () -> predictor(bench)),
+            () -> predictor(bench),
+            null);
     int values = HEIGHT * WIDTH * CHANNELS;
     if (c.coin()) {
       float[] image = c.floats("image", new float[values]);
@@ -1085,7 +1219,10 @@ final class Scenarios {
     };
   }
 
-  /** A kernel: shared where its spec is as drawn, made for this call where the spec or the kernel's life is changed. */
+  /**
+   * A kernel: shared where its spec is as drawn, made for this call where the spec or the kernel's
+   * life is changed.
+   */
   private static <T extends AutoCloseable> Supplier<T> kernel(
       Call c, Bench bench, Supplier<Object> key, Supplier<T> make) {
     Supplier<T> shared = () -> c.specChanged() ? c.own(make.get()) : bench.kernel(key.get(), make);

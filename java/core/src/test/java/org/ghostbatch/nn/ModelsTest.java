@@ -15,6 +15,7 @@ class ModelsTest {
     "softmax, 28x28x1, 10, 7850",
     "f1, 28x28x1, 10, 1462794",
     "lenet, 28x28x1, 10, 1663978",
+    "lenet-small, 28x28x1, 10, 207098",
     "resnet20, 32x32x3, 10, 272474",
     "resnet44, 32x32x3, 10, 661338",
     "resnet110, 32x32x3, 10, 1730714",
@@ -36,7 +37,7 @@ class ModelsTest {
     }
     var error = assertThrows(IllegalArgumentException.class, () -> Models.byName("resnet45", 10));
     assertEquals(
-        "[model] needs softmax, f1, lenet, resnet20, resnet44, resnet110, got \"resnet45\"",
+        "[model] needs " + String.join(", ", Models.names()) + ", got \"resnet45\"",
         error.getMessage());
     assertThrows(IllegalArgumentException.class, () -> Models.resnet(45, 10));
   }

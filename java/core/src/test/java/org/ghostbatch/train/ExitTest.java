@@ -49,7 +49,11 @@ class ExitTest {
     private final Device device = Device.of("cpu", 2);
     private final Dataset data = TinyData.of(BATCH, 1);
     private final Trainer trainer =
-        Trainer.of(TinyData.convolutional()).batchSize(BATCH).ghostBatchSize(32).updates(1).on(device);
+        Trainer.of(TinyData.convolutional())
+            .batchSize(BATCH)
+            .ghostBatchSize(32)
+            .updates(1)
+            .on(device);
     private final Samples samples = SampleCopy.room(device, data, BATCH);
     private final int[] rows = IntStream.range(0, BATCH).toArray();
     private final CountDownLatch running = new CountDownLatch(1);

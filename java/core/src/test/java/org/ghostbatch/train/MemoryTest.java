@@ -41,7 +41,10 @@ import org.ghostbatch.nn.ReLU;
 import org.ghostbatch.nn.Sequential;
 import org.junit.jupiter.api.Test;
 
-/** Memory is lanes times pass: foretold, the same for every batch, and refused where there is too little. */
+/**
+ * Memory is lanes times pass: foretold, the same for every batch, and refused where there is too
+ * little.
+ */
 class MemoryTest {
   private static final SampleShape SMALL_IMAGE = new SampleShape(32, 32, 3);
   private static final int THREADS = 2;
@@ -54,7 +57,10 @@ class MemoryTest {
     return new EngineSpec(DataType.F32, 64, ghost, true, false, LoadSpec.of(32, 32, 3));
   }
 
-  /** Compiles an engine, does a step, and prints what was foretold and what came; argument: V, which is also B. */
+  /**
+   * Compiles an engine, does a step, and prints what was foretold and what came; argument: V, which
+   * is also B.
+   */
   public static final class Foretold {
     public static void main(String[] arguments) {
       int ghost = Integer.parseInt(arguments[0]);
@@ -68,8 +74,16 @@ class MemoryTest {
         long before = ProcessMemory.resident();
         try (Engine engine = device.engine(lanes, plan, spec(ghost))) {
           engine.step(
-              samples, new int[ghost], ghost, null, new StepSpec().ghost(ghost), null, null, new LossResult());
-          System.out.println(foretold + " " + engine.bytes() + " " + (ProcessMemory.resident() - before));
+              samples,
+              new int[ghost],
+              ghost,
+              null,
+              new StepSpec().ghost(ghost),
+              null,
+              null,
+              new LossResult());
+          System.out.println(
+              foretold + " " + engine.bytes() + " " + (ProcessMemory.resident() - before));
         }
       }
     }
@@ -81,7 +95,8 @@ class MemoryTest {
       ForkedJvm.End end =
           ForkedJvm.named("foretold-" + ghost).run(60, Foretold.class, Integer.toString(ghost));
       assertEquals(0, end.exit(), end.toString());
-      long[] figures = Arrays.stream(end.output().strip().split(" ")).mapToLong(Long::parseLong).toArray();
+      long[] figures =
+          Arrays.stream(end.output().strip().split(" ")).mapToLong(Long::parseLong).toArray();
       System.out.printf(
           "ghost %d: foretold %d bytes, resident %+.1f %%%n",
           ghost, figures[0], 100.0 * (figures[2] - figures[0]) / figures[0]);
@@ -97,10 +112,19 @@ class MemoryTest {
       Dataset data = Strokes.train();
       Sequential layers =
           Sequential.of(
-              Conv2d.of(16, 3).padding(1), BatchNorm.of(), ReLU.of(), GlobalAvgPool.of(), Linear.of(10));
+              Conv2d.of(16, 3).padding(1),
+              BatchNorm.of(),
+              ReLU.of(),
+              GlobalAvgPool.of(),
+              Linear.of(10));
       try (Device device = Device.of("cpu", THREADS);
           Trainer trainer =
-              Trainer.of(layers).batchSize(batch).ghostBatchSize(32).learningRate(0.01).updates(1).on(device);
+              Trainer.of(layers)
+                  .batchSize(batch)
+                  .ghostBatchSize(32)
+                  .learningRate(0.01)
+                  .updates(1)
+                  .on(device);
           Samples samples = SampleCopy.room(device, data, 4096)) {
         trainer.prepare(data);
         int[] rows = IntStream.range(0, 4096).toArray();
@@ -139,14 +163,16 @@ class MemoryTest {
       NativeException e =
           assertThrows(NativeException.class, () -> device.engine(lanes, plan, spec(asked)));
       Matcher text =
-          Pattern.compile("needs (\\d+) bytes, got (\\d+) free: the largest ghost batch that fits is (\\d+), asked for (\\d+)")
+          Pattern.compile(
+                  "needs (\\d+) bytes, got (\\d+) free: the largest ghost batch that fits is (\\d+), asked for (\\d+)")
               .matcher(e.getMessage());
       assertTrue(text.find(), e.getMessage());
       long free = Long.parseLong(text.group(2));
       int largest = Integer.parseInt(text.group(3));
       assertEquals(device.predictBytes(THREADS, plan, spec(asked)), Long.parseLong(text.group(1)));
       assertEquals(asked, Integer.parseInt(text.group(4)));
-      assertTrue(largest > 0 && device.predictBytes(THREADS, plan, spec(largest)) <= free, e.getMessage());
+      assertTrue(
+          largest > 0 && device.predictBytes(THREADS, plan, spec(largest)) <= free, e.getMessage());
       assertTrue(device.predictBytes(THREADS, plan, spec(largest + 1)) > free, e.getMessage());
       assertEquals(live, Device.liveBytes());
     }
@@ -195,7 +221,11 @@ class MemoryTest {
     int batch = 1 << 26;
     try (Device device = Device.of("cpu", THREADS);
         Trainer trainer =
-            Trainer.of(Models.resnet20(10)).batchSize(batch).learningRate(0.1).epochs(1).on(device)) {
+            Trainer.of(Models.resnet20(10))
+                .batchSize(batch)
+                .learningRate(0.1)
+                .epochs(1)
+                .on(device)) {
       NativeException e =
           assertThrows(NativeException.class, () -> trainer.fit(new Endless(batch), null));
       assertTrue(e.getMessage().contains("the largest ghost batch that fits is "), e.getMessage());
@@ -203,7 +233,10 @@ class MemoryTest {
     }
   }
 
-  /** JavaCPP measures the process against -Xmx, and would make no more objects where native memory is larger. */
+  /**
+   * JavaCPP measures the process against -Xmx, and would make no more objects where native memory
+   * is larger.
+   */
   public static final class SmallHeap {
     public static void main(String[] arguments) {
       try (Device device = Device.of("cpu", 1);

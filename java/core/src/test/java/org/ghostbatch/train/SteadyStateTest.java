@@ -27,8 +27,9 @@ import org.junit.jupiter.api.Test;
 /**
  * Thousands of steps leave no trace: no Java garbage, no thread, no memory.
  *
- * <p>That native code allocates nothing in a step is seen from outside: resident memory and live tensors stay. oneDNN
- * takes and gives back a few bytes while it runs a primitive, and JavaCPP a copy of each Java array; neither grows.
+ * <p>That native code allocates nothing in a step is seen from outside: resident memory and live
+ * tensors stay. oneDNN takes and gives back a few bytes while it runs a primitive, and JavaCPP a
+ * copy of each Java array; neither grows.
  */
 class SteadyStateTest {
   private static final int BATCH = 60;
@@ -57,7 +58,8 @@ class SteadyStateTest {
       Arrays.fill(weights, 1.1f);
     }
 
-    private void trainer(Sequential layers, int ghost, Optimizer optimizer, Augmentation augmentation) {
+    private void trainer(
+        Sequential layers, int ghost, Optimizer optimizer, Augmentation augmentation) {
       Trainer made =
           Trainer.of(layers)
               .batchSize(BATCH + 1)
@@ -81,7 +83,9 @@ class SteadyStateTest {
         }
         int trainer = (int) (steps & 1);
         int batch = BATCH + (int) (steps >> 1 & 1); // ragged now and then
-        trainers.get(trainer).step(samples, rows, batch, trainer == 0 ? null : weights, 1e-3, steps);
+        trainers
+            .get(trainer)
+            .step(samples, rows, batch, trainer == 0 ? null : weights, 1e-3, steps);
         steps++;
       }
     }
@@ -123,9 +127,14 @@ class SteadyStateTest {
     int steps = 5000;
     ForkedJvm.End end =
         ForkedJvm.named("steady-state")
-            // The growth of the JVM itself is not meant: all of its heap is there from the start, and the compiler is frugal.
+            // The growth of the JVM itself is not meant: all of its heap is there from the start,
+            // and the compiler is frugal.
             .with(
-                "-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:TieredStopAtLevel=1", "-XX:-UseDynamicNumberOfCompilerThreads")
+                "-Xms64m",
+                "-Xmx64m",
+                "-XX:+AlwaysPreTouch",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:-UseDynamicNumberOfCompilerThreads")
             .run(120, Soak.class, "2000", Integer.toString(steps));
     assertEquals(0, end.exit(), end.toString());
     Map<String, String> figures =
@@ -140,7 +149,8 @@ class SteadyStateTest {
     assertEquals("0", figures.get("live"), end.toString());
     assertEquals("0", figures.get("threads"), end.toString());
     assertTrue(
-        Long.parseLong(figures.get("growth")) <= 0.01 * Long.parseLong(figures.get("resident")), end.toString());
+        Long.parseLong(figures.get("growth")) <= 0.01 * Long.parseLong(figures.get("resident")),
+        end.toString());
     assertTrue(Double.isFinite(Double.parseDouble(figures.get("loss"))), end.toString());
   }
 }

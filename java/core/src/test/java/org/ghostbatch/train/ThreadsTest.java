@@ -30,7 +30,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** The number of threads changes how long a run takes, and nothing else: the model file has the same bytes. */
+/**
+ * The number of threads changes how long a run takes, and nothing else: the model file has the same
+ * bytes.
+ */
 @Timeout(300)
 class ThreadsTest {
   private static final Dataset DATA = Strokes.train().take(700);
@@ -55,7 +58,9 @@ class ThreadsTest {
     PLAIN_BATCH_NORM {
       @Override
       Trainer.Builder builder() {
-        return Trainer.of(Models.lenet(10)).batchSize(350).runningStatistics(RunningStatistics.TOTAL);
+        return Trainer.of(Models.lenet(10))
+            .batchSize(350)
+            .runningStatistics(RunningStatistics.TOTAL);
       }
     },
     NO_BATCH_NORM {
@@ -63,8 +68,17 @@ class ThreadsTest {
       Trainer.Builder builder() {
         Sequential layers =
             Sequential.of(
-                Conv2d.of(8, 5), ReLU.of(), MaxPool2d.of(2), Conv2d.of(16, 5), ReLU.of(), MaxPool2d.of(2), Flatten.of(),
-                Linear.of(64), ReLU.of(), Dropout.of(0.2), Linear.of(10));
+                Conv2d.of(8, 5),
+                ReLU.of(),
+                MaxPool2d.of(2),
+                Conv2d.of(16, 5),
+                ReLU.of(),
+                MaxPool2d.of(2),
+                Flatten.of(),
+                Linear.of(64),
+                ReLU.of(),
+                Dropout.of(0.2),
+                Linear.of(10));
         return Trainer.of(layers).batchSize(330).augmentation(Augmentation.PAD_CROP_FLIP);
       }
     };
@@ -92,20 +106,28 @@ class ThreadsTest {
     assertFalse(Arrays.equals(one, model(run, 2, 4)), "another seed");
   }
 
-  /** Only where nothing else runs: with -Dghostbatch.timings=true on a machine of two cores or more. */
+  /**
+   * Only where nothing else runs: with -Dghostbatch.timings=true on a machine of two cores or more.
+   */
   @Test
   @EnabledIfSystemProperty(named = "ghostbatch.timings", matches = "true")
   void twoThreadsAreNearlyTwiceAsFast() {
     double one = imagesPerSecond(1);
     double two = imagesPerSecond(2);
-    System.out.printf("LeNet, batch 1024, ghost 128: %.0f images/s on 1 thread, %.0f on 2%n", one, two);
+    System.out.printf(
+        "LeNet, batch 1024, ghost 128: %.0f images/s on 1 thread, %.0f on 2%n", one, two);
     assertTrue(two >= 1.8 * one, one + " and " + two + " images/s");
   }
 
   private static double imagesPerSecond(int threads) {
     try (Device device = Device.of("cpu", threads);
         Trainer trainer =
-            Trainer.of(Models.lenet(10)).batchSize(1024).ghostBatchSize(128).learningRate(0.05).epochs(4).on(device)) {
+            Trainer.of(Models.lenet(10))
+                .batchSize(1024)
+                .ghostBatchSize(128)
+                .learningRate(0.05)
+                .epochs(4)
+                .on(device)) {
       return trainer.fit(Strokes.train().take(4096), null).imagesPerSecond();
     }
   }

@@ -34,6 +34,7 @@ public final class BoundaryFuzz {
   private final int weights;
   private final Rival rival = new Rival();
   private final Map<String, int[]> counts = new TreeMap<>();
+  private int kernelsRun;
   private int unexpected;
   private String slowest = "";
   private long slowestNanos;
@@ -161,6 +162,9 @@ public final class BoundaryFuzz {
     counts
         .computeIfAbsent(scenario.name(), name -> new int[Outcome.values().length])[
         Outcome.of(thrown).ordinal()]++;
+    if (thrown == null && scenario.kernel()) {
+      kernelsRun++;
+    }
     check(index, scenario.name(), call.changed(), thrown);
     check(index, scenario.name(), call.changed() + " (the other thread)", other);
     try {
@@ -197,12 +201,11 @@ public final class BoundaryFuzz {
             all[i] += outcomes[i];
           }
         });
-    int reached = all[Outcome.DONE.ordinal()] + all[Outcome.REFUSED_NATIVELY.ordinal()];
     System.out.println("slowest: " + slowest + ": " + slowestNanos / 1_000_000 + " ms");
     System.out.println("outcomes: " + line(all));
     System.out.printf(
-        "seed %d, calls %d, reached native code %d, unexpected %d, %.1f s%n",
-        seed, calls, reached, unexpected, seconds);
+        "seed %d, calls %d, kernels run %d, unexpected %d, %.1f s%n",
+        seed, calls, kernelsRun, unexpected, seconds);
   }
 
   private static String line(int[] outcomes) {

@@ -73,7 +73,10 @@ final class Scenarios {
     Runnable draw(Call call);
   }
 
-  record Named(String name, int weight, Scenario scenario) {}
+  /**
+   * @param kernel whether the call ends in a kernel, not in a copy
+   */
+  record Named(String name, int weight, boolean kernel, Scenario scenario) {}
 
   private static final int HEIGHT = 8;
   private static final int WIDTH = 8;
@@ -103,29 +106,29 @@ final class Scenarios {
 
   List<Named> all() {
     return List.of(
-        new Named("tensor", 8, this::tensor),
-        new Named("convolution", 14, this::convolution),
-        new Named("linear", 8, this::linear),
-        new Named("gemm", 8, this::gemm),
-        new Named("ghost batch norm", 16, this::ghostBatchNorm),
-        new Named("fold", 3, this::fold),
-        new Named("pooling", 8, this::pooling),
-        new Named("elementwise", 9, this::elementwise),
-        new Named("softmax cross-entropy", 8, this::softmaxCrossEntropy),
-        new Named("samples", 5, this::samples),
-        new Named("batch loader", 9, this::batchLoader),
-        new Named("vectors", 12, this::vectors),
-        new Named("optimizer step", 8, this::optimizerStep),
-        new Named("network plan", 4, this::networkPlan),
-        new Named("engine spec", 3, this::engineSpec),
-        new Named("engine step", 14, this::engineStep),
-        new Named("lanes", 1, this::lanes),
-        new Named("device", 2, this::device),
-        new Named("layers", 2, this::layers),
-        new Named("training spec", 2, this::trainingSpec),
-        new Named("trainer step", 4, this::trainerStep),
-        new Named("predictor", 3, this::predictor),
-        new Named("model file", 2, this::modelFile));
+        new Named("tensor", 8, false, this::tensor),
+        new Named("convolution", 14, true, this::convolution),
+        new Named("linear", 8, true, this::linear),
+        new Named("gemm", 8, true, this::gemm),
+        new Named("ghost batch norm", 16, true, this::ghostBatchNorm),
+        new Named("fold", 3, true, this::fold),
+        new Named("pooling", 8, true, this::pooling),
+        new Named("elementwise", 9, true, this::elementwise),
+        new Named("softmax cross-entropy", 8, true, this::softmaxCrossEntropy),
+        new Named("samples", 5, false, this::samples),
+        new Named("batch loader", 9, true, this::batchLoader),
+        new Named("vectors", 12, true, this::vectors),
+        new Named("optimizer step", 8, true, this::optimizerStep),
+        new Named("network plan", 4, true, this::networkPlan),
+        new Named("engine spec", 3, true, this::engineSpec),
+        new Named("engine step", 14, true, this::engineStep),
+        new Named("lanes", 1, true, this::lanes),
+        new Named("device", 2, true, this::device),
+        new Named("layers", 2, true, this::layers),
+        new Named("training spec", 2, true, this::trainingSpec),
+        new Named("trainer step", 4, true, this::trainerStep),
+        new Named("predictor", 3, true, this::predictor),
+        new Named("model file", 2, true, this::modelFile));
   }
 
   private Runnable tensor(Call c) {

@@ -112,11 +112,17 @@ class ThreadsTest {
   @Test
   @EnabledIfSystemProperty(named = "ghostbatch.timings", matches = "true")
   void twoThreadsAreNearlyTwiceAsFast() {
-    double one = imagesPerSecond(1);
-    double two = imagesPerSecond(2);
-    System.out.printf(
-        "LeNet, batch 1024, ghost 128: %.0f images/s on 1 thread, %.0f on 2%n", one, two);
-    assertTrue(two >= 1.8 * one, one + " and " + two + " images/s");
+    double[] ratios = new double[5];
+    for (int pair = 0; pair < ratios.length; pair++) {
+      double one = imagesPerSecond(1);
+      double two = imagesPerSecond(2);
+      ratios[pair] = two / one;
+      System.out.printf(
+          "LeNet, batch 1024, ghost 128: %.0f images/s on 1 thread, %.0f on 2: %.2f times%n",
+          one, two, ratios[pair]);
+    }
+    Arrays.sort(ratios);
+    assertTrue(ratios[2] >= 1.8, "median of pairs " + ratios[2]);
   }
 
   private static double imagesPerSecond(int threads) {

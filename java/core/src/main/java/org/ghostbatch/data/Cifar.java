@@ -30,6 +30,7 @@ public final class Cifar {
   private static final String KIND = "cifar";
   private static final SampleShape SHAPE = new SampleShape(32, 32, 3);
   private static final int PLANE = 32 * 32;
+  private static final int MAX_SAMPLES = Integer.MAX_VALUE / (3 * PLANE);
   private static final Normalization NORMALIZATION_10 =
       Normalization.ofBytes(List.of(0.4914, 0.4822, 0.4465), List.of(0.2470, 0.2435, 0.2616));
   private static final Normalization NORMALIZATION_100 =
@@ -96,44 +97,79 @@ public final class Cifar {
 
   /** The records of files, one after another; the last of the label bytes is the label. */
   static Dataset read(int labelBytes, int classes, Path... paths) {
-    int size = labelBytes + 3 * PLANE;
-    byte[][] files = new byte[paths.length][];
-    int count = 0;
-    for (int i = 0; i < paths.length; i++) {
-      files[i] = DataFiles.read(KIND, paths[i], in -> readRecords(in, size));
-      count = Math.addExact(count, files[i].length / size);
+    var samples = new Records(labelBytes, classes);
+    for (int f = 0; f < paths.length; f++) {
+      int filesLeft = paths.length - f;
+      DataFiles.read(
+          KIND,
+          paths[f],
+          in -> {
+            samples.add(in, filesLeft);
+            return null;
+          });
     }
-    byte[] values = new byte[Math.multiplyExact(count, 3 * PLANE)];
-    int[] labels = new int[count];
-    int sample = 0;
-    for (int f = 0; f < files.length; f++) {
-      for (int at = 0; at < files[f].length; at += size, sample++) {
-        labels[sample] = files[f][at + labelBytes - 1] & 0xFF;
-        if (labels[sample] >= classes) {
-          throw new IllegalArgumentException(
-              "[cifar] needs labels in [0, "
-                  + classes
-                  + "), got "
-                  + labels[sample]
-                  + " ("
-                  + paths[f]
-                  + ", offset "
-                  + (at + labelBytes - 1)
-                  + ")");
-        }
-        interleave(files[f], at + labelBytes, values, sample * 3 * PLANE);
-      }
-      files[f] = null;
-    }
-    return Dataset.of(values, SHAPE, labels);
+    return samples.dataset();
   }
 
-  private static byte[] readRecords(DataFiles.Input in, int size) throws IOException {
-    byte[] records = in.readAll("records of " + size + " bytes");
-    if (records.length == 0 || records.length % size != 0) {
-      throw in.invalid("whole records of " + size + " bytes", records.length + " bytes");
+  /** Samples as they are read: one record at a time, so that the set is in memory once. */
+  private static final class Records {
+    private final int labelBytes;
+    private final int classes;
+    private final byte[] record;
+    private byte[] values = {};
+    private int[] labels = {};
+    private int count;
+
+    Records(int labelBytes, int classes) {
+      this.labelBytes = labelBytes;
+      this.classes = classes;
+      this.record = new byte[labelBytes + 3 * PLANE];
     }
-    return records;
+
+    /** All of a file, with {@code filesLeft - 1} more of about its size to come. */
+    void add(DataFiles.Input in, int filesLeft) throws IOException {
+      int before = count;
+      if (in.size() / record.length > MAX_SAMPLES / filesLeft - count) {
+        throw in.invalid("files of at most " + MAX_SAMPLES + " records together", in.size() + " bytes");
+      }
+      grow(count + in.size() / record.length * filesLeft);
+      while (in.readRecord(record, "records")) {
+        if (count == labels.length) {
+          if (count == MAX_SAMPLES) {
+            throw in.invalid("at most " + MAX_SAMPLES + " records", "more");
+          }
+          grow(Math.min(MAX_SAMPLES, count + count / 2 + 1L)); // packed files hold more than their size tells
+        }
+        labels[count] = record[labelBytes - 1] & 0xFF;
+        if (labels[count] >= classes) {
+          throw in.invalid(
+              "labels in [0, " + classes + ")",
+              Integer.toString(labels[count]),
+              in.offset() - record.length + labelBytes - 1);
+        }
+        interleave(record, labelBytes, values, count++ * 3 * PLANE);
+      }
+      if (count == before) {
+        throw in.invalid("whole records of " + record.length + " bytes", "none");
+      }
+    }
+
+    private void grow(long samples) {
+      if (samples <= labels.length) {
+        return;
+      }
+      int size = (int) samples;
+      values = Arrays.copyOf(values, size * 3 * PLANE);
+      labels = Arrays.copyOf(labels, size);
+    }
+
+    Dataset dataset() {
+      if (count < labels.length) {
+        values = Arrays.copyOf(values, count * 3 * PLANE);
+        labels = Arrays.copyOf(labels, count);
+      }
+      return Dataset.of(values, SHAPE, labels);
+    }
   }
 
   /** Planes [C, H, W] to [H, W, C]. */

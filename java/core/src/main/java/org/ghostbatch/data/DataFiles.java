@@ -18,8 +18,6 @@ final class DataFiles {
   // DEFLATE never packs better; a header that claims more is not true.
   private static final long MAX_GZIP_RATIO = 1032;
 
-  // Far beyond every file of this kind, far below what an array can hold.
-  private static final int MAX_ARRAY = 1 << 30;
 
   private DataFiles() {}
 
@@ -70,19 +68,24 @@ final class DataFiles {
       }
     }
 
-    /** All bytes to the end, at most as many as an array holds. */
-    byte[] readAll(String what) throws IOException {
-      byte[] bytes;
+    /** The next record, or false at the end of the file. */
+    boolean readRecord(byte[] target, String what) throws IOException {
+      int read;
       try {
-        bytes = stream.readNBytes(MAX_ARRAY);
+        read = stream.readNBytes(target, 0, target.length);
       } catch (EOFException e) {
         throw invalid("a complete gzip file", "a cut one");
       }
-      offset += bytes.length;
-      if (bytes.length == MAX_ARRAY) {
-        throw invalid("fewer than " + MAX_ARRAY + " bytes of " + what, "more");
+      if (read > 0 && read < target.length) {
+        throw invalid("whole " + what + " of " + target.length + " bytes", "one of " + read);
       }
-      return bytes;
+      offset += read;
+      return read > 0;
+    }
+
+    /** Bytes of the file; of a packed one, before unpacking. */
+    long size() {
+      return packedSize;
     }
 
     /**

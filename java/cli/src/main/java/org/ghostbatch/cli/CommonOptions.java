@@ -7,6 +7,9 @@ final class CommonOptions {
   @Option(names = "--debug", description = "Print the stack trace of a failure.")
   boolean debug;
 
-  @Option(names = {"-h", "--help"}, usageHelp = true, description = "Print this help.")
+  @Option(
+      names = {"-h", "--help"},
+      usageHelp = true,
+      description = "Print this help.")
   boolean help;
 }

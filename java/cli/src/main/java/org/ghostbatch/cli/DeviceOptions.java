@@ -16,12 +16,14 @@ final class DeviceOptions {
   @Option(
       names = "--threads",
       paramLabel = "N",
-      description = "Threads to compute on; results do not depend on them. Default: all cores that this process may use.")
+      description =
+          "Threads to compute on; results do not depend on them. Default: all cores that this process may use.")
   Integer threads;
 
   /** The number of threads in force. */
   int threads() {
-    int count = threads == null ? Math.min(1024, Runtime.getRuntime().availableProcessors()) : threads;
+    int count =
+        threads == null ? Math.min(1024, Runtime.getRuntime().availableProcessors()) : threads;
     if (count < 1 || count > 1024) {
       throw new UsageException("--threads needs 1 to 1024, got " + count);
     }

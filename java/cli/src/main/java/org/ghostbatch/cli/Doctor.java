@@ -30,15 +30,24 @@ record Doctor(JsonObject json, boolean healthy) {
   static Doctor examine(String backend, int threads) {
     JsonObject json = new JsonObject();
     json.put("ghostbatch", Version.text());
-    json.put("java", System.getProperty("java.vm.name") + " " + System.getProperty("java.runtime.version"));
-    json.put("system", System.getProperty("os.name") + " " + System.getProperty("os.version") + " "
-        + System.getProperty("os.arch"));
+    json.put(
+        "java",
+        System.getProperty("java.vm.name") + " " + System.getProperty("java.runtime.version"));
+    json.put(
+        "system",
+        System.getProperty("os.name")
+            + " "
+            + System.getProperty("os.version")
+            + " "
+            + System.getProperty("os.arch"));
     json.put("processor", processor());
     json.put("threads", threads);
     boolean healthy = backend(json, backend, threads);
     json.put("cuda", cuda());
     json.put("openmp_runtimes", mapped("lib(gomp|iomp5|omp)[.-].*"));
-    json.put("native_libraries", mapped("lib(ghostbatch|jniGhostBatch|jnijavacpp|dnnl|cudart|cudnn|cublas).*"));
+    json.put(
+        "native_libraries",
+        mapped("lib(ghostbatch|jniGhostBatch|jnijavacpp|dnnl|cudart|cudnn|cublas).*"));
     json.put("memory", memory());
     return new Doctor(json, healthy);
   }
@@ -53,7 +62,9 @@ record Doctor(JsonObject json, boolean healthy) {
       backend.put("kernels", kernels(device));
       return true;
     } catch (RuntimeException | LinkageError e) {
-      backend.put("error", String.valueOf(e.getMessage()).lines().toList()); // names every place that was tried
+      backend.put(
+          "error",
+          String.valueOf(e.getMessage()).lines().toList()); // names every place that was tried
       return false;
     }
   }
@@ -62,7 +73,8 @@ record Doctor(JsonObject json, boolean healthy) {
   private static JsonObject kernels(Device device) {
     JsonObject kernels = new JsonObject();
     try (var convolution =
-            device.convolution(ConvolutionSpec.of(32, 32, 32, 16, 16, 3).withPadding(1).withBias(false), true);
+            device.convolution(
+                ConvolutionSpec.of(32, 32, 32, 16, 16, 3).withPadding(1).withBias(false), true);
         var linear = device.linear(LinearSpec.of(128, 512, 512), true);
         var norm = device.ghostBatchNorm(GhostBatchNormSpec.of(32, 32, 32, 16).withRelu(true));
         var pooling = device.pooling(PoolSpec.of(PoolKind.MAX, 32, 28, 28, 32, 2).withStride(2));
@@ -111,7 +123,9 @@ record Doctor(JsonObject json, boolean healthy) {
     for (String line : lines(Path.of("/proc/meminfo"))) {
       String[] parts = line.split("[:\\s]+");
       if (parts.length >= 2 && List.of("MemTotal", "MemAvailable").contains(parts[0])) {
-        memory.put(parts[0].equals("MemTotal") ? "total_bytes" : "available_bytes", Long.parseLong(parts[1]) * 1024);
+        memory.put(
+            parts[0].equals("MemTotal") ? "total_bytes" : "available_bytes",
+            Long.parseLong(parts[1]) * 1024);
       }
     }
     String limit = firstLine(Path.of("/sys/fs/cgroup/memory.max"));

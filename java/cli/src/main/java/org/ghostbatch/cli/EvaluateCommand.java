@@ -19,7 +19,8 @@ import picocli.CommandLine.Option;
 /** Loss and accuracy of a trained network on test data. */
 @Command(
     name = "evaluate",
-    description = "Tells loss and accuracy of a trained network on the test set of its data, or of other data.",
+    description =
+        "Tells loss and accuracy of a trained network on the test set of its data, or of other data.",
     customSynopsis =
         "ghostbatch evaluate (--run DIR | --checkpoint FILE) [--data D] [--data-dir DIR] [--json]%n"
             + "                           [--backend NAME] [--threads N]%n")
@@ -30,13 +31,15 @@ final class EvaluateCommand implements Callable<Integer> {
   @Option(
       names = "--data",
       paramLabel = "D",
-      description = "strokes, mnist, fashion-mnist, cifar10 or cifar100. Default: the data of the run.")
+      description =
+          "strokes, mnist, fashion-mnist, cifar10 or cifar100. Default: the data of the run.")
   private String data;
 
   @Option(
       names = "--data-dir",
       paramLabel = "DIR",
-      description = "Folder of the data's files, or one that holds it. Default: that of the run, $GHOSTBATCH_DATA.")
+      description =
+          "Folder of the data's files, or one that holds it. Default: that of the run, $GHOSTBATCH_DATA.")
   private String dataDir;
 
   @Option(names = "--json", description = "One JSON object on standard output.")
@@ -78,7 +81,10 @@ final class EvaluateCommand implements Callable<Integer> {
       } else {
         System.out.printf(
             "%s: loss %s, accuracy %s on %,d test samples%n",
-            name, Figures.number(evaluation.loss()), Figures.percent(evaluation.accuracy()), evaluation.samples());
+            name,
+            Figures.number(evaluation.loss()),
+            Figures.percent(evaluation.accuracy()),
+            evaluation.samples());
       }
     }
     return Main.DONE;

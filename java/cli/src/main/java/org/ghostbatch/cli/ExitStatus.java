@@ -13,7 +13,8 @@ final class ExitStatus {
     texts.put("1", "failed; the message says why, --debug adds a stack trace");
     texts.put("2", "bad usage");
     if (command.equals("train") || command.equals("study")) {
-      texts.put("130, 143", "interrupted (Ctrl-C, SIGTERM), after saving the last completed update");
+      texts.put(
+          "130, 143", "interrupted (Ctrl-C, SIGTERM), after saving the last completed update");
     }
     return texts;
   }

@@ -38,6 +38,8 @@ final class Figures {
 
   /** Four significant digits. */
   static String number(double value) {
-    return Double.isFinite(value) ? String.format(Locale.ROOT, "%.4g", value) : Double.toString(value);
+    return Double.isFinite(value)
+        ? String.format(Locale.ROOT, "%.4g", value)
+        : Double.toString(value);
   }
 }

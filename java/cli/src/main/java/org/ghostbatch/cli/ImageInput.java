@@ -21,7 +21,8 @@ final class ImageInput {
   private ImageInput() {}
 
   /**
-   * Reads a PNG, JPEG, GIF or BMP file and scales it to the shape: luminance for one channel, red, green, blue for three.
+   * Reads a PNG, JPEG, GIF or BMP file and scales it to the shape: luminance for one channel, red,
+   * green, blue for three.
    *
    * @throws IllegalArgumentException where it is no image, or too large
    */
@@ -92,7 +93,8 @@ final class ImageInput {
     int type = grey ? BufferedImage.TYPE_BYTE_GRAY : BufferedImage.TYPE_INT_RGB;
     BufferedImage scaled = new BufferedImage(width, height, type);
     Graphics2D graphics = scaled.createGraphics();
-    graphics.setRenderingHint(RenderingHints.KEY_INTERPOLATION, RenderingHints.VALUE_INTERPOLATION_BILINEAR);
+    graphics.setRenderingHint(
+        RenderingHints.KEY_INTERPOLATION, RenderingHints.VALUE_INTERPOLATION_BILINEAR);
     graphics.drawImage(image, 0, 0, width, height, null);
     graphics.dispose();
     return scaled;

@@ -10,7 +10,8 @@ import picocli.CommandLine.Option;
 /** What this machine and this build have, and why not what they lack. */
 @Command(
     name = "info",
-    description = "Tells versions, instruction set, kernels chosen, threads, OpenMP runtimes, memory, and GPU or why not.")
+    description =
+        "Tells versions, instruction set, kernels chosen, threads, OpenMP runtimes, memory, and GPU or why not.")
 final class InfoCommand implements Callable<Integer> {
   @Mixin private DeviceOptions device;
 

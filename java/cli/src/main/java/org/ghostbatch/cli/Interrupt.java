@@ -3,10 +3,12 @@ package org.ghostbatch.cli;
 import java.util.concurrent.CountDownLatch;
 
 /**
- * Ctrl-C and SIGTERM while a run is under way: the run is asked to stop, and the JVM ends, with status 130 or 143, only
- * after this was closed: after the run has saved what it has and freed its native memory.
+ * Ctrl-C and SIGTERM while a run is under way: the run is asked to stop, and the JVM ends, with
+ * status 130 or 143, only after this was closed: after the run has saved what it has and freed its
+ * native memory.
  *
- * <p>On these signals the JVM runs its shutdown hooks while all threads go on; this hook waits for the running thread.
+ * <p>On these signals the JVM runs its shutdown hooks while all threads go on; this hook waits for
+ * the running thread.
  */
 final class Interrupt implements AutoCloseable {
   private final CountDownLatch over = new CountDownLatch(1);
@@ -18,7 +20,10 @@ final class Interrupt implements AutoCloseable {
     Runtime.getRuntime().addShutdownHook(hook);
   }
 
-  /** How the run is asked to stop: from another thread, at most once, at once where the signal has come already. */
+  /**
+   * How the run is asked to stop: from another thread, at most once, at once where the signal has
+   * come already.
+   */
   synchronized void stopWith(Runnable stop) {
     this.stop = stop;
     if (raised) {

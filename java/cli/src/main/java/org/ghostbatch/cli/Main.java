@@ -13,7 +13,8 @@ import picocli.CommandLine.Spec;
     name = "ghostbatch",
     mixinStandardHelpOptions = true,
     versionProvider = Version.class,
-    description = "Trains convolutional networks with large batches, and keeps the accuracy that they usually cost.",
+    description =
+        "Trains convolutional networks with large batches, and keeps the accuracy that they usually cost.",
     synopsisSubcommandLabel = "COMMAND",
     footer = {"", "'ghostbatch COMMAND --help' describes a command."},
     subcommands = {
@@ -37,7 +38,8 @@ public final class Main implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    throw new ParameterException(spec.commandLine(), "needs a command: train, evaluate, predict, study or info");
+    throw new ParameterException(
+        spec.commandLine(), "needs a command: train, evaluate, predict, study or info");
   }
 
   public static void main(String[] arguments) {
@@ -52,7 +54,9 @@ public final class Main implements Callable<Integer> {
   static int run(String... arguments) {
     try {
       return commandLine().execute(arguments);
-    } catch (Throwable failure) { // Errors, which picocli lets pass: a library that is not there, no memory.
+    } catch (
+        Throwable
+            failure) { // Errors, which picocli lets pass: a library that is not there, no memory.
       report(failure, List.of(arguments).contains("--debug"));
       return FAILED;
     } finally {
@@ -62,7 +66,10 @@ public final class Main implements Callable<Integer> {
 
   static CommandLine commandLine() {
     CommandLine commandLine = new CommandLine(new Main());
-    commandLine.setUsageHelpAutoWidth(false).setUsageHelpWidth(110).setUsageHelpLongOptionsMaxWidth(34);
+    commandLine
+        .setUsageHelpAutoWidth(false)
+        .setUsageHelpWidth(110)
+        .setUsageHelpLongOptionsMaxWidth(34);
     for (CommandLine command : commandLine.getSubcommands().values()) {
       command
           .getCommandSpec()
@@ -100,6 +107,7 @@ public final class Main implements Callable<Integer> {
       failure.printStackTrace();
     }
     String message = failure.getMessage();
-    System.err.println("ghostbatch: " + (message == null || message.isBlank() ? failure.toString() : message));
+    System.err.println(
+        "ghostbatch: " + (message == null || message.isBlank() ? failure.toString() : message));
   }
 }

@@ -40,7 +40,9 @@ final class PredictCommand implements Callable<Integer> {
     try (Device opened = device.open();
         Predictor predictor = Predictor.load(source.file(), opened)) {
       byte[][] samples =
-          images.stream().map(image -> ImageInput.read(image, predictor.inputShape())).toArray(byte[][]::new);
+          images.stream()
+              .map(image -> ImageInput.read(image, predictor.inputShape()))
+              .toArray(byte[][]::new);
       List<Prediction> predictions = predictor.predict(samples);
       if (json) {
         System.out.println(Json.write(json(predictions)));
@@ -48,7 +50,10 @@ final class PredictCommand implements Callable<Integer> {
         for (int i = 0; i < predictions.size(); i++) {
           Prediction prediction = predictions.get(i);
           System.out.printf(
-              Locale.ROOT, "%s: %s (%s)%n", images.get(i), prediction.className(),
+              Locale.ROOT,
+              "%s: %s (%s)%n",
+              images.get(i),
+              prediction.className(),
               Figures.percent(prediction.probability()));
         }
       }

@@ -33,16 +33,25 @@ final class StudyCommand implements Callable<Integer> {
       arity = "0..1",
       paramLabel = "NAME|FILE",
       defaultValue = "gap",
-      description = "A built-in study (gap), or a JSON file that lists arms and seeds. Default: gap.")
+      description =
+          "A built-in study (gap), or a JSON file that lists arms and seeds. Default: gap.")
   private String study;
 
-  @Option(names = "--seeds", paramLabel = "N", description = "How many seeds. Default: the study's.")
+  @Option(
+      names = "--seeds",
+      paramLabel = "N",
+      description = "How many seeds. Default: the study's.")
   private Integer seeds;
 
-  @Option(names = "--quick", description = "The small form of a built-in study: a few minutes on two cores.")
+  @Option(
+      names = "--quick",
+      description = "The small form of a built-in study: a few minutes on two cores.")
   private boolean quick;
 
-  @Option(names = "--epoch-scale", paramLabel = "X", description = "Multiply all lengths and boundaries. Default: 1.")
+  @Option(
+      names = "--epoch-scale",
+      paramLabel = "X",
+      description = "Multiply all lengths and boundaries. Default: 1.")
   private Double epochScale;
 
   @Option(
@@ -54,13 +63,15 @@ final class StudyCommand implements Callable<Integer> {
   @Option(
       names = "--out",
       paramLabel = "DIR",
-      description = "Folder of runs, runs.csv, table.csv and study.json. Default: runs/study-NAME..., a new one.")
+      description =
+          "Folder of runs, runs.csv, table.csv and study.json. Default: runs/study-NAME..., a new one.")
   private Path out;
 
   @Option(
       names = "--data-dir",
       paramLabel = "DIR",
-      description = "Folder of the data's files, or one that holds it. Default: the study's, $GHOSTBATCH_DATA.")
+      description =
+          "Folder of the data's files, or one that holds it. Default: the study's, $GHOSTBATCH_DATA.")
   private String dataDir;
 
   @Option(names = "--quiet", description = "Print the table only.")
@@ -72,21 +83,35 @@ final class StudyCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Study chosen = chosen();
-    Path folder = out != null ? out : TrainCommand.unused(Path.of("runs"), "study-" + chosen.name());
+    Path folder =
+        out != null ? out : TrainCommand.unused(Path.of("runs"), "study-" + chosen.name());
     Terminal terminal = quiet ? Terminal.silent() : Terminal.standardError();
     try (Interrupt interrupt = new Interrupt();
         Device opened = device.open()) {
       StudyRunner runner =
-          UsageException.check(() -> new StudyRunner(chosen, opened, folder, new Progress(terminal)));
-      terminal.line(chosen.name() + ": " + chosen.about() + "; " + opened.name() + ", " + opened.threads()
-          + " threads; " + folder);
+          UsageException.check(
+              () -> new StudyRunner(chosen, opened, folder, new Progress(terminal)));
+      terminal.line(
+          chosen.name()
+              + ": "
+              + chosen.about()
+              + "; "
+              + opened.name()
+              + ", "
+              + opened.threads()
+              + " threads; "
+              + folder);
       interrupt.stopWith(runner::stop);
       StudyTable table = runner.run();
       terminal.clear();
       System.out.print(text(chosen, table));
       if (runner.stopped()) {
-        terminal.line("stopped: finished runs are in " + folder + "; the same command with --out " + folder
-            + " goes on with the others");
+        terminal.line(
+            "stopped: finished runs are in "
+                + folder
+                + "; the same command with --out "
+                + folder
+                + " goes on with the others");
       }
     }
     return Main.DONE; // after a signal the JVM ends with its status instead
@@ -121,7 +146,8 @@ final class StudyCommand implements Callable<Integer> {
   private record Progress(Terminal terminal) implements StudyRunner.Listener {
     @Override
     public TrainingListener onRun(Study.Arm arm, long seed, int number, int of) {
-      return new TrainProgress(terminal, String.format("[%d/%d] %s seed %d ", number, of, arm.name(), seed), false);
+      return new TrainProgress(
+          terminal, String.format("[%d/%d] %s seed %d ", number, of, arm.name(), seed), false);
     }
 
     @Override
@@ -144,8 +170,15 @@ final class StudyCommand implements Callable<Integer> {
   static String text(Study study, StudyTable table) {
     TextTable text =
         new TextTable(
-            "arm", "seeds", "test accuracy %", "minus " + table.baseline(), "<", "train accuracy %", "train - test",
-            "updates", "seconds");
+            "arm",
+            "seeds",
+            "test accuracy %",
+            "minus " + table.baseline(),
+            "<",
+            "train accuracy %",
+            "train - test",
+            "updates",
+            "seconds");
     boolean underFitted = false;
     for (StudyTable.Row row : table.rows()) {
       underFitted |= row.underFitted();
@@ -162,8 +195,9 @@ final class StudyCommand implements Callable<Integer> {
     }
     StringBuilder out = new StringBuilder().append(text).append('\n');
     study.arms().forEach(arm -> out.append(String.format("%-14s %s%n", arm.name(), arm.about())));
-    out.append("Mean and standard deviation over seeds; differences are paired by seed, and \"no difference seen\" "
-        + "where the mean lies within the deviation.\n");
+    out.append(
+        "Mean and standard deviation over seeds; differences are paired by seed, and \"no difference seen\" "
+            + "where the mean lies within the deviation.\n");
     if (underFitted) {
       out.append("* under-fitted: training accuracy below 99 %, so its gap says little.\n");
     }
@@ -172,6 +206,8 @@ final class StudyCommand implements Callable<Integer> {
 
   private static String percent(Spread spread, boolean signed) {
     String mean = String.format(Locale.ROOT, signed ? "%+.2f" : "%.2f", 100 * spread.mean());
-    return spread.count() == 1 ? mean : mean + String.format(Locale.ROOT, " ± %.2f", 100 * spread.std());
+    return spread.count() == 1
+        ? mean
+        : mean + String.format(Locale.ROOT, " ± %.2f", 100 * spread.std());
   }
 }

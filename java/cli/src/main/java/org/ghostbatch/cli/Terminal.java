@@ -7,7 +7,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * Standard error as a person sees it: lines, and on a terminal one line at its end that is written over again and again.
+ * Standard error as a person sees it: lines, and on a terminal one line at its end that is written
+ * over again and again.
  */
 final class Terminal {
   private final PrintStream out;
@@ -36,7 +37,9 @@ final class Terminal {
   private static boolean isTerminal(int descriptor) {
     try {
       String target = Files.readSymbolicLink(Path.of("/proc/self/fd/" + descriptor)).toString();
-      return target.startsWith("/dev/pts/") || target.startsWith("/dev/tty") || target.equals("/dev/console");
+      return target.startsWith("/dev/pts/")
+          || target.startsWith("/dev/tty")
+          || target.equals("/dev/console");
     } catch (IOException | UnsupportedOperationException e) {
       return System.console() != null;
     }

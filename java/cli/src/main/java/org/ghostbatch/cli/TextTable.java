@@ -3,7 +3,10 @@ package org.ghostbatch.cli;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Columns of equal width: the first to the left, the others to the right unless they are said to be texts. */
+/**
+ * Columns of equal width: the first to the left, the others to the right unless they are said to be
+ * texts.
+ */
 final class TextTable {
   private final List<String[]> rows = new ArrayList<>();
   private final boolean[] texts;
@@ -21,7 +24,8 @@ final class TextTable {
 
   void row(String... cells) {
     if (cells.length != texts.length) {
-      throw new IllegalArgumentException("[table] needs " + texts.length + " cells, got " + cells.length);
+      throw new IllegalArgumentException(
+          "[table] needs " + texts.length + " cells, got " + cells.length);
     }
     rows.add(cells);
   }

@@ -26,7 +26,8 @@ import picocli.CommandLine.Option;
 /** Trains a network into a run folder. */
 @Command(
     name = "train",
-    description = "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json.",
+    description =
+        "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json.",
     customSynopsis =
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
             + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n")
@@ -45,10 +46,14 @@ final class TrainCommand implements Callable<Integer> {
     @Option(
         names = "--out",
         paramLabel = "DIR",
-        description = "The run folder, new or empty. Default: runs/MODEL-DATA-bBATCH..., a new one.")
+        description =
+            "The run folder, new or empty. Default: runs/MODEL-DATA-bBATCH..., a new one.")
     Path out;
 
-    @Option(names = "--seed", paramLabel = "N", description = "Of weights, order, augmentation and noise. Default: 1.")
+    @Option(
+        names = "--seed",
+        paramLabel = "N",
+        description = "Of weights, order, augmentation and noise. Default: 1.")
     Long seed;
 
     @Option(
@@ -66,13 +71,18 @@ final class TrainCommand implements Callable<Integer> {
     @Option(
         names = "--micro-batch",
         paramLabel = "N",
-        description = "Samples of one pass of the kernels on one core. Default: by network and ghost.")
+        description =
+            "Samples of one pass of the kernels on one core. Default: by network and ghost.")
     Integer microBatch;
 
-    @Option(names = "--profile", description = "Print where time went, by kind of layer and by operation.")
+    @Option(
+        names = "--profile",
+        description = "Print where time went, by kind of layer and by operation.")
     boolean profile;
 
-    @Option(names = "--quiet", description = "Print nothing but errors (and the profile, if asked for).")
+    @Option(
+        names = "--quiet",
+        description = "Print nothing but errors (and the profile, if asked for).")
     boolean quiet;
   }
 
@@ -96,7 +106,9 @@ final class TrainCommand implements Callable<Integer> {
             }
             spec.microBatch(run.microBatch);
           }
-          return spec.backend(device.backend).threads(device.threads == null ? 0 : device.threads()).build();
+          return spec.backend(device.backend)
+              .threads(device.threads == null ? 0 : device.threads())
+              .build();
         });
   }
 
@@ -107,14 +119,18 @@ final class TrainCommand implements Callable<Integer> {
     Terminal terminal = run.quiet ? Terminal.silent() : Terminal.standardError();
     try (Interrupt interrupt = new Interrupt();
         Device opened = device.open()) {
-      DataPair data = Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
+      DataPair data =
+          Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
       Dataset train = training(spec, data);
       Dataset test = data.test().withNormalization(data.normalization());
       RunListener listener = new RunListener(new TrainProgress(terminal, "", true));
       try (Trainer trainer =
           UsageException.check(
               () ->
-                  Trainer.of(spec, train.classes()).profile(run.profile).listener(listener).on(opened))) {
+                  Trainer.of(spec, train.classes())
+                      .profile(run.profile)
+                      .listener(listener)
+                      .on(opened))) {
         UsageException.check(
             () -> {
               trainer.prepare(train);
@@ -131,14 +147,23 @@ final class TrainCommand implements Callable<Integer> {
     Dataset all = data.train().withNormalization(data.normalization());
     if (spec.trainSamples() > all.count()) {
       throw new UsageException(
-          "--train-samples needs at most the " + all.count() + " samples of " + spec.data() + ", got "
+          "--train-samples needs at most the "
+              + all.count()
+              + " samples of "
+              + spec.data()
+              + ", got "
               + spec.trainSamples());
     }
     return spec.trainSamples() == 0 ? all : all.take(spec.trainSamples());
   }
 
   private static int fit(
-      Trainer trainer, Dataset train, Dataset test, Path out, RunListener listener, Terminal terminal) {
+      Trainer trainer,
+      Dataset train,
+      Dataset test,
+      Path out,
+      RunListener listener,
+      Terminal terminal) {
     try (RunFolder folder = RunFolder.create(out)) {
       listener.folder = folder;
       History history = trainer.fit(train, test);
@@ -240,9 +265,15 @@ final class TrainCommand implements Callable<Integer> {
 
   private static Path newFolder(TrainingSpec spec) {
     String name =
-        spec.model() + "-" + spec.data() + "-b" + spec.batch().first()
+        spec.model()
+            + "-"
+            + spec.data()
+            + "-b"
+            + spec.batch().first()
             + (spec.batch().phases().size() > 1 ? "to" + spec.batch().largest() : "")
-            + (spec.ghost() > 0 ? "-g" + spec.ghost() : "") + "-s" + spec.seed();
+            + (spec.ghost() > 0 ? "-g" + spec.ghost() : "")
+            + "-s"
+            + spec.seed();
     return unused(Path.of("runs"), name);
   }
 

@@ -45,10 +45,17 @@ final class TrainFlags {
   private TrainingSpec.Builder build() {
     require(network.model != null, "needs --model", "none");
     require(network.data != null, "needs --data", "none");
-    require(Models.names().contains(network.model), "--model needs one of " + Models.names(), network.model);
-    require(Datasets.NAMES.contains(network.data), "--data needs one of " + Datasets.NAMES, network.data);
+    require(
+        Models.names().contains(network.model),
+        "--model needs one of " + Models.names(),
+        network.model);
+    require(
+        Datasets.NAMES.contains(network.data),
+        "--data needs one of " + Datasets.NAMES,
+        network.data);
     BatchSchedule sizes = sizes();
-    int base = rate.baseBatch != null ? rate.baseBatch : batch.batchSchedule != null ? sizes.first() : 128;
+    int base =
+        rate.baseBatch != null ? rate.baseBatch : batch.batchSchedule != null ? sizes.first() : 128;
     TrainingSpec.Builder spec =
         TrainingSpec.builder()
             .model(network.model)
@@ -89,7 +96,9 @@ final class TrainFlags {
 
   private BatchSchedule sizes() {
     exactlyOne("--batch", batch.batch, "--batch-schedule", batch.batchSchedule);
-    return batch.batch != null ? BatchSchedule.constant(batch.batch) : BatchSchedule.parse(batch.batchSchedule);
+    return batch.batch != null
+        ? BatchSchedule.constant(batch.batch)
+        : BatchSchedule.parse(batch.batchSchedule);
   }
 
   private int ghost() {
@@ -97,7 +106,10 @@ final class TrainFlags {
       return 0;
     }
     boolean number = batch.ghost.matches("[0-9]{1,9}");
-    require(number && Integer.parseInt(batch.ghost) > 0, "--ghost needs a number of samples, or none", batch.ghost);
+    require(
+        number && Integer.parseInt(batch.ghost) > 0,
+        "--ghost needs a number of samples, or none",
+        batch.ghost);
     return Integer.parseInt(batch.ghost);
   }
 
@@ -126,8 +138,12 @@ final class TrainFlags {
     }
     require(kinds.size() <= 1, "needs at most one of --schedule, --cosine and --poly", kinds);
     if (rate.schedule != null) {
-      require(rate.lr == null, "--schedule gives the rates itself: needs no --lr", "--lr " + rate.lr);
-      require(rate.schedule.contains(":"), "--schedule needs EPOCH:RATE,..., as in 0:0.1,81:0.01", rate.schedule);
+      require(
+          rate.lr == null, "--schedule gives the rates itself: needs no --lr", "--lr " + rate.lr);
+      require(
+          rate.schedule.contains(":"),
+          "--schedule needs EPOCH:RATE,..., as in 0:0.1,81:0.01",
+          rate.schedule);
       return Schedule.parse(rate.schedule);
     }
     double lr = rate.lr == null ? 0.1 : rate.lr;
@@ -139,7 +155,10 @@ final class TrainFlags {
 
   private BatchRule rule(int base) {
     String name = rate.lrRule == null ? "none" : rate.lrRule;
-    require(List.of("none", "sqrt", "linear").contains(name), "--lr-rule needs none, sqrt or linear", name);
+    require(
+        List.of("none", "sqrt", "linear").contains(name),
+        "--lr-rule needs none, sqrt or linear",
+        name);
     require(base > 0, "--base-batch needs 1 or more", base);
     return BatchRule.parse(name.equals("none") ? name : name + ":" + base);
   }
@@ -157,7 +176,9 @@ final class TrainFlags {
         double beta1 = update.beta1 == null ? 0.9 : update.beta1;
         double beta2 = update.beta2 == null ? 0.999 : update.beta2;
         double eps = update.eps == null ? 1e-8 : update.eps;
-        return name.equals("adam") ? new Adam(beta1, beta2, eps, decay) : new AdamW(beta1, beta2, eps, decay);
+        return name.equals("adam")
+            ? new Adam(beta1, beta2, eps, decay)
+            : new AdamW(beta1, beta2, eps, decay);
       }
       default -> throw new UsageException("--optimizer needs sgd, adam or adamw, got " + name);
     }
@@ -171,7 +192,10 @@ final class TrainFlags {
   }
 
   private static void exactlyOne(String first, Object a, String second, Object b) {
-    require((a == null) != (b == null), "needs either " + first + " or " + second, a == null ? "neither" : "both");
+    require(
+        (a == null) != (b == null),
+        "needs either " + first + " or " + second,
+        a == null ? "neither" : "both");
   }
 
   private static void require(boolean holds, String needs, Object got) {
@@ -181,7 +205,11 @@ final class TrainFlags {
   }
 
   static final class NetworkAndData {
-    @Option(names = "--model", paramLabel = "M", description = "The network: softmax, f1, lenet-small, lenet, resnet20, resnet44 or resnet110.")
+    @Option(
+        names = "--model",
+        paramLabel = "M",
+        description =
+            "The network: softmax, f1, lenet-small, lenet, resnet20, resnet44 or resnet110.")
     String model;
 
     @Option(
@@ -193,8 +221,9 @@ final class TrainFlags {
     @Option(
         names = "--data-dir",
         paramLabel = "DIR",
-        description = "Folder of the data's files, or one that holds it (mnist/, cifar-10-batches-bin/). "
-            + "Default: $GHOSTBATCH_DATA.")
+        description =
+            "Folder of the data's files, or one that holds it (mnist/, cifar-10-batches-bin/). "
+                + "Default: $GHOSTBATCH_DATA.")
     String dataDir;
 
     @Option(
@@ -229,7 +258,8 @@ final class TrainFlags {
     @Option(
         names = "--ghost",
         paramLabel = "V|none",
-        description = "Samples over which batch norm takes its statistics; none: the whole batch. Default: none.")
+        description =
+            "Samples over which batch norm takes its statistics; none: the whole batch. Default: none.")
     String ghost;
 
     @Option(
@@ -240,10 +270,16 @@ final class TrainFlags {
                 + "Default: sequential.")
     String runningStats;
 
-    @Option(names = "--epochs", paramLabel = "E", description = "Length: passes over the training data.")
+    @Option(
+        names = "--epochs",
+        paramLabel = "E",
+        description = "Length: passes over the training data.")
     Integer epochs;
 
-    @Option(names = "--updates", paramLabel = "U", description = "Length in updates; instead of --epochs.")
+    @Option(
+        names = "--updates",
+        paramLabel = "U",
+        description = "Length in updates; instead of --epochs.")
     Long updates;
 
     @Option(
@@ -253,7 +289,10 @@ final class TrainFlags {
   }
 
   static final class Rate {
-    @Option(names = "--lr", paramLabel = "X", description = "Learning rate, before --lr-rule. Default: 0.1.")
+    @Option(
+        names = "--lr",
+        paramLabel = "X",
+        description = "Learning rate, before --lr-rule. Default: 0.1.")
     Double lr;
 
     @Option(
@@ -277,7 +316,8 @@ final class TrainFlags {
     @Option(
         names = "--lr-rule",
         paramLabel = "RULE",
-        description = "Multiply the rate by batch / base batch (linear), its root (sqrt), or not (none). Default: none.")
+        description =
+            "Multiply the rate by batch / base batch (linear), its root (sqrt), or not (none). Default: none.")
     String lrRule;
 
     @Option(
@@ -289,7 +329,10 @@ final class TrainFlags {
   }
 
   static final class Update {
-    @Option(names = "--optimizer", paramLabel = "NAME", description = "sgd, adam or adamw. Default: sgd.")
+    @Option(
+        names = "--optimizer",
+        paramLabel = "NAME",
+        description = "sgd, adam or adamw. Default: sgd.")
     String optimizer;
 
     @Option(names = "--momentum", paramLabel = "X", description = "Of sgd. Default: 0.9.")
@@ -298,7 +341,10 @@ final class TrainFlags {
     @Option(names = "--nesterov", description = "Nesterov's momentum, of sgd.")
     boolean nesterov;
 
-    @Option(names = "--weight-decay", paramLabel = "X", description = "On all parameters. Default: 1e-4.")
+    @Option(
+        names = "--weight-decay",
+        paramLabel = "X",
+        description = "On all parameters. Default: 1e-4.")
     Double weightDecay;
 
     @Option(names = "--beta1", paramLabel = "X", description = "Of adam and adamw. Default: 0.9.")
@@ -310,7 +356,10 @@ final class TrainFlags {
     @Option(names = "--eps", paramLabel = "X", description = "Of adam and adamw. Default: 1e-8.")
     Double eps;
 
-    @Option(names = "--clip", paramLabel = "X", description = "Largest norm of the gradient. Default: no limit.")
+    @Option(
+        names = "--clip",
+        paramLabel = "X",
+        description = "Largest norm of the gradient. Default: no limit.")
     Double clip;
 
     @Option(

@@ -5,7 +5,9 @@ import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
 
-/** How a training goes: a bar that moves on a terminal, and a line an epoch where those are wanted. */
+/**
+ * How a training goes: a bar that moves on a terminal, and a line an epoch where those are wanted.
+ */
 final class TrainProgress implements TrainingListener {
   private static final int BAR = 24;
   private static final long NANOS_BETWEEN = 100_000_000;

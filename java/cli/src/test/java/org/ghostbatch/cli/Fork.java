@@ -25,7 +25,8 @@ final class Fork implements AutoCloseable {
     return java(folder, System.getProperty("java.class.path"), Main.class.getName(), arguments);
   }
 
-  static Fork java(Path folder, String classPath, String main, List<String> arguments) throws IOException {
+  static Fork java(Path folder, String classPath, String main, List<String> arguments)
+      throws IOException {
     List<String> command =
         new ArrayList<>(
             List.of(

@@ -24,13 +24,18 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Every command and every Java snippet of the README runs, and its papers are those that the sources cite. */
+/**
+ * Every command and every Java snippet of the README runs, and its papers are those that the
+ * sources cite.
+ */
 class ReadmeTest {
   private static final Path ROOT = Path.of("").toAbsolutePath().getParent().getParent();
 
   /** What makes a long command short here. */
   private static final Map<String, String> SMALLER =
-      Map.of("./ghostbatch study --quick", "--seeds 1 --epoch-scale 0.1 --train-samples 1024 --out runs/study");
+      Map.of(
+          "./ghostbatch study --quick",
+          "--seeds 1 --epoch-scale 0.1 --train-samples 1024 --out runs/study");
 
   /** Runs everything, this test included: run by hand and by ci. */
   private static final String ALL_TESTS = "ci/test";
@@ -59,7 +64,8 @@ class ReadmeTest {
     return buffer.array();
   }
 
-  private static void writeIdx(Path folder, String part, Dataset data, int count) throws IOException {
+  private static void writeIdx(Path folder, String part, Dataset data, int count)
+      throws IOException {
     byte[] pixels = pixels(data, count);
     ByteBuffer images = ByteBuffer.allocate(16 + pixels.length);
     images.putInt(0x803).putInt(count).putInt(28).putInt(28).put(pixels);
@@ -91,7 +97,8 @@ class ReadmeTest {
         continue;
       }
       assertTrue(command.startsWith("./ghostbatch "), () -> "this test cannot run: " + command);
-      String line = command.substring("./ghostbatch ".length()).replace("\"$DATA\"", folder.toString());
+      String line =
+          command.substring("./ghostbatch ".length()).replace("\"$DATA\"", folder.toString());
       List<String> arguments = new ArrayList<>(List.of(line.split(" +")));
       if (SMALLER.containsKey(command)) {
         arguments.addAll(List.of(SMALLER.get(command).split(" ")));
@@ -113,16 +120,32 @@ class ReadmeTest {
       Path out = Files.createDirectory(folder.resolve("snippet" + number++));
       Path source = out.resolve("Example.java");
       StringBuilder text = new StringBuilder();
-      snippet.lines().filter(line -> line.startsWith("import ")).forEach(line -> text.append(line).append('\n'));
+      snippet
+          .lines()
+          .filter(line -> line.startsWith("import "))
+          .forEach(line -> text.append(line).append('\n'));
       text.append("import org.ghostbatch.data.*;\nimport org.ghostbatch.device.*;\n");
-      text.append("public class Example {\npublic static void main(String[] arguments) throws Exception {\n");
-      snippet.lines().filter(line -> !line.startsWith("import ")).forEach(line -> text.append(line).append('\n'));
+      text.append(
+          "public class Example {\npublic static void main(String[] arguments) throws Exception {\n");
+      snippet
+          .lines()
+          .filter(line -> !line.startsWith("import "))
+          .forEach(line -> text.append(line).append('\n'));
       text.append("}\n}\n");
       Files.writeString(source, text);
       String classPath = System.getProperty("java.class.path");
       int compiled =
           ToolProvider.getSystemJavaCompiler()
-              .run(null, null, null, "-proc:none", "-d", out.toString(), "-cp", classPath, source.toString());
+              .run(
+                  null,
+                  null,
+                  null,
+                  "-proc:none",
+                  "-d",
+                  out.toString(),
+                  "-cp",
+                  classPath,
+                  source.toString());
       assertEquals(0, compiled, snippet);
       try (Fork fork = Fork.java(out, out + ":" + classPath, "Example", List.of())) {
         assertEquals(0, fork.await(60), snippet + fork.out() + fork.err());
@@ -136,22 +159,29 @@ class ReadmeTest {
   void papersAreListedOnceAndAreThoseThatTheSourcesCite() throws Exception {
     Pattern id = Pattern.compile("(?i)arxiv(?:\\.org/abs/|[ :]+)(\\d{4}\\.\\d{4,5})");
     Map<String, Integer> listed = new TreeMap<>();
-    Matcher inReadme = Pattern.compile("\\[arXiv (\\d{4}\\.\\d{4,5})]\\(https://arxiv\\.org/abs/(.*?)\\)").matcher(readme);
+    Matcher inReadme =
+        Pattern.compile("\\[arXiv (\\d{4}\\.\\d{4,5})]\\(https://arxiv\\.org/abs/(.*?)\\)")
+            .matcher(readme);
     while (inReadme.find()) {
       assertEquals(inReadme.group(1), inReadme.group(2), "text and link of a paper");
       listed.merge(inReadme.group(1), 1, Integer::sum);
     }
-    listed.forEach((paper, times) -> assertEquals(1, times, "times that README lists arXiv " + paper));
+    listed.forEach(
+        (paper, times) -> assertEquals(1, times, "times that README lists arXiv " + paper));
     List<Path> sources = new ArrayList<>();
     for (String part : List.of("native", "java/core/src/main", "java/cli/src/main")) {
       try (Stream<Path> files = Files.walk(ROOT.resolve(part))) {
-        files.filter(file -> file.toString().matches(".*\\.(java|h|cpp|cu|json)")).forEach(sources::add);
+        files
+            .filter(file -> file.toString().matches(".*\\.(java|h|cpp|cu|json)"))
+            .forEach(sources::add);
       }
     }
     for (Path source : sources) {
       Matcher cited = id.matcher(Files.readString(source));
       while (cited.find()) {
-        assertTrue(listed.containsKey(cited.group(1)), () -> source + " cites arXiv " + cited.group(1) + ", README does not");
+        assertTrue(
+            listed.containsKey(cited.group(1)),
+            () -> source + " cites arXiv " + cited.group(1) + ", README does not");
       }
     }
   }

@@ -48,9 +48,28 @@ class RunTest {
     JsonObject summary = json(run.resolve("summary.json"));
     assertEquals(
         List.of(
-            "model", "data", "backend", "device", "precision", "batch", "ghost", "micro_batch", "seed", "threads",
-            "epochs", "updates", "parameters", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
-            "best_test_accuracy", "weight_distance", "images_per_second", "peak_rss_bytes", "seconds"),
+            "model",
+            "data",
+            "backend",
+            "device",
+            "precision",
+            "batch",
+            "ghost",
+            "micro_batch",
+            "seed",
+            "threads",
+            "epochs",
+            "updates",
+            "parameters",
+            "train_loss",
+            "train_accuracy",
+            "test_loss",
+            "test_accuracy",
+            "best_test_accuracy",
+            "weight_distance",
+            "images_per_second",
+            "peak_rss_bytes",
+            "seconds"),
         List.copyOf(summary.names()));
     assertEquals("lenet", summary.getString("model"));
     assertEquals("strokes", summary.getString("data"));
@@ -82,7 +101,8 @@ class RunTest {
     assertTrue(lines.get(2).startsWith("2,6,600,100,0.05,"), lines.get(2));
     assertEquals(13, lines.get(2).split(",").length);
     assertEquals(
-        json(run.resolve("summary.json")).getDouble("test_accuracy"), Double.parseDouble(lines.get(2).split(",")[8]));
+        json(run.resolve("summary.json")).getDouble("test_accuracy"),
+        Double.parseDouble(lines.get(2).split(",")[8]));
   }
 
   @Test
@@ -101,7 +121,9 @@ class RunTest {
   @Test
   void resultsGoToStandardOutputAndAllElseToStandardError() {
     assertTrue(trained.out().startsWith("kind "), trained.out());
-    assertTrue(trained.out().contains("convolution") && trained.out().contains("batch norm"), trained.out());
+    assertTrue(
+        trained.out().contains("convolution") && trained.out().contains("batch norm"),
+        trained.out());
     assertTrue(trained.err().contains("epoch 2/2"), trained.err());
     assertFalse(trained.err().contains("\r"), "a bar where there is no terminal");
   }
@@ -109,9 +131,13 @@ class RunTest {
   @Test
   void sameSeedGivesSameBitsOnAnyNumberOfThreads() throws Exception {
     Path other = folder.resolve("threads");
-    assertEquals(0, Cli.line("train " + FLAGS.replace("--threads 1", "--threads 3") + " --quiet --out " + other).status());
+    assertEquals(
+        0,
+        Cli.line("train " + FLAGS.replace("--threads 1", "--threads 3") + " --quiet --out " + other)
+            .status());
     assertArrayEquals(
-        Files.readAllBytes(run.resolve("model.safetensors")), Files.readAllBytes(other.resolve("model.safetensors")));
+        Files.readAllBytes(run.resolve("model.safetensors")),
+        Files.readAllBytes(other.resolve("model.safetensors")));
     Path seeded = folder.resolve("seeded");
     assertEquals(0, Cli.line("train " + FLAGS + " --seed 2 --quiet --out " + seeded).status());
     assertNotEquals(
@@ -126,7 +152,8 @@ class RunTest {
 
   @Test
   void aNetworkWithoutBatchNormSaysThatGhostsChangeNothing() throws Exception {
-    String flags = "train --model softmax --data strokes --train-samples 200 --batch 100 --epochs 1 --lr 0.01 ";
+    String flags =
+        "train --model softmax --data strokes --train-samples 200 --batch 100 --epochs 1 --lr 0.01 ";
     Cli with = Cli.line(flags + "--ghost 20 --out " + folder.resolve("softmax-ghost"));
     assertTrue(with.err().contains("--ghost changes nothing"), with.err());
     Cli without = Cli.line(flags + "--out " + folder.resolve("softmax"));
@@ -143,13 +170,19 @@ class RunTest {
     assertEquals(0, cli.status(), cli::err);
     JsonObject result = oneObject(cli);
     assertEquals(10_000, result.getInt("samples"));
-    assertEquals(summary.getDouble("test_accuracy"), result.getDouble("test_accuracy"), 1e-3); // batch norm is folded
+    assertEquals(
+        summary.getDouble("test_accuracy"),
+        result.getDouble("test_accuracy"),
+        1e-3); // batch norm is folded
     assertEquals(summary.getDouble("test_loss"), result.getDouble("test_loss"), 1e-3);
-    Cli file = Cli.line("evaluate --data strokes --json --checkpoint " + run.resolve("model.safetensors"));
+    Cli file =
+        Cli.line("evaluate --data strokes --json --checkpoint " + run.resolve("model.safetensors"));
     assertEquals(result.getDouble("test_loss"), oneObject(file).getDouble("test_loss"));
     Cli text = Cli.line("evaluate --run " + run);
     assertTrue(text.out().startsWith("strokes: loss "), text.out());
-    assertEquals(Main.BAD_USAGE, Cli.line("evaluate --checkpoint " + run.resolve("model.safetensors")).status());
+    assertEquals(
+        Main.BAD_USAGE,
+        Cli.line("evaluate --checkpoint " + run.resolve("model.safetensors")).status());
   }
 
   @Test
@@ -190,7 +223,8 @@ class RunTest {
     assertEquals(2, info.getInt("threads"));
     assertFalse(info.getObject("backend").getObject("kernels").names().isEmpty());
     assertEquals(1, info.getList("openmp_runtimes").size(), "one OpenMP runtime: " + cli.out());
-    assertTrue(info.getObject("cuda").has("reason") || info.getObject("cuda").getBoolean("available"));
+    assertTrue(
+        info.getObject("cuda").has("reason") || info.getObject("cuda").getBoolean("available"));
     assertTrue(info.getObject("memory").getLong("total_bytes") > 0);
     assertTrue(Cli.line("info").out().contains("openmp runtimes"));
   }
@@ -201,7 +235,11 @@ class RunTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"evaluate --run nowhere", "predict --run nowhere a.png", "train --model f1 --data mnist --batch 8 --epochs 1"})
+  @CsvSource({
+    "evaluate --run nowhere",
+    "predict --run nowhere a.png",
+    "train --model f1 --data mnist --batch 8 --epochs 1"
+  })
   void whatFailsIsOneLineAndStatus1(String line) {
     String more = line.startsWith("train") ? " --data-dir " + folder.resolve("no-data") : "";
     Cli cli = Cli.line(line + more);
@@ -225,15 +263,22 @@ class RunTest {
     Path out = folder.resolve("stopped-" + signal);
     List<String> arguments =
         List.of(
-            ("train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --epochs 10000 --out " + out).split(" "));
+            ("train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --epochs 10000 --out "
+                    + out)
+                .split(" "));
     try (Fork fork = Fork.ghostbatch(folder, arguments)) {
       long begin = System.nanoTime();
-      while (!Files.exists(out.resolve("metrics.csv")) || Files.readAllLines(out.resolve("metrics.csv")).size() < 3) {
+      while (!Files.exists(out.resolve("metrics.csv"))
+          || Files.readAllLines(out.resolve("metrics.csv")).size() < 3) {
         assertTrue(fork.running(), () -> "it ended by itself: " + uncheckedErr(fork));
-        assertTrue(System.nanoTime() - begin < TimeUnit.SECONDS.toNanos(120), () -> uncheckedErr(fork));
+        assertTrue(
+            System.nanoTime() - begin < TimeUnit.SECONDS.toNanos(120), () -> uncheckedErr(fork));
         Thread.sleep(50);
       }
-      new ProcessBuilder("kill", "-" + signal, Long.toString(fork.pid())).inheritIO().start().waitFor();
+      new ProcessBuilder("kill", "-" + signal, Long.toString(fork.pid()))
+          .inheritIO()
+          .start()
+          .waitFor();
       assertEquals(status, fork.await(60), fork.err());
       assertTrue(fork.err().contains("stopped after update"), fork.err());
       assertTrue(fork.err().contains("--init-from"), fork.err());
@@ -245,11 +290,14 @@ class RunTest {
     assertEquals(Integer.toString(updates), rows.get(rows.size() - 1).split(",")[1]);
     // The model is that of the last completed update: a run of so many updates gives the same bits.
     Path again = folder.resolve("again-" + signal);
-    String line = "train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --quiet --updates ";
+    String line =
+        "train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --quiet --updates ";
     assertEquals(0, Cli.line(line + updates + " --out " + again).status());
-    assertEquals(-1, Files.mismatch(out.resolve("model.safetensors"), again.resolve("model.safetensors")));
+    assertEquals(
+        -1, Files.mismatch(out.resolve("model.safetensors"), again.resolve("model.safetensors")));
     assertEquals(0, Cli.line("evaluate --run " + out).status());
-    String next = "train --model f1 --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
+    String next =
+        "train --model f1 --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
     assertEquals(0, Cli.line(next + out + " --out " + folder.resolve("next-" + signal)).status());
   }
 

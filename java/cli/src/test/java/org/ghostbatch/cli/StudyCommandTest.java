@@ -58,7 +58,8 @@ class StudyCommandTest {
     String before = Files.readString(both.resolve("table.csv"));
     Cli again = Cli.line("study " + file + " --out " + both);
     assertEquals(0, again.status(), again::err);
-    assertEquals(5, again.err().lines().filter(line -> line.endsWith("(done before)")).count(), again.err());
+    assertEquals(
+        5, again.err().lines().filter(line -> line.endsWith("(done before)")).count(), again.err());
     assertEquals(time, Files.getLastModifiedTime(kept));
     assertEquals(accuracies(before), accuracies(Files.readString(both.resolve("table.csv"))));
   }
@@ -66,15 +67,22 @@ class StudyCommandTest {
   /** Test accuracies by arm: everything but seconds. */
   private static Map<String, String> accuracies(String table) {
     Map<String, String> accuracies = new HashMap<>();
-    table.lines().skip(1).map(line -> line.split(",")).forEach(row -> accuracies.put(row[0], row[2] + " " + row[3]));
+    table
+        .lines()
+        .skip(1)
+        .map(line -> line.split(","))
+        .forEach(row -> accuracies.put(row[0], row[2] + " " + row[3]));
     return accuracies;
   }
 
   private static void assertStartsAreShared(Path out) throws Exception {
     Map<Long, Set<String>> starts = new HashMap<>();
-    for (Object item : Json.parseObject(Files.readString(out.resolve("study.json"))).getList("results")) {
+    for (Object item :
+        Json.parseObject(Files.readString(out.resolve("study.json"))).getList("results")) {
       JsonObject result = (JsonObject) item;
-      starts.computeIfAbsent(result.getLong("seed"), seed -> new HashSet<>()).add(result.getString("start"));
+      starts
+          .computeIfAbsent(result.getLong("seed"), seed -> new HashSet<>())
+          .add(result.getString("start"));
     }
     assertEquals(Set.of(3L, 4L), starts.keySet());
     starts.values().forEach(fingerprints -> assertEquals(1, fingerprints.size()));
@@ -85,7 +93,12 @@ class StudyCommandTest {
   void scaleSamplesAndSeedsReachTheRuns() throws Exception {
     Path file = Files.writeString(folder.resolve("small.json"), STUDY);
     Path out = folder.resolve("scaled");
-    Cli cli = Cli.line("study " + file + " --seeds 1 --epoch-scale 2 --train-samples 500 --quiet --out " + out);
+    Cli cli =
+        Cli.line(
+            "study "
+                + file
+                + " --seeds 1 --epoch-scale 2 --train-samples 500 --quiet --out "
+                + out);
     assertEquals(0, cli.status(), cli::err);
     assertEquals("", cli.err());
     JsonObject config = Json.parseObject(Files.readString(out.resolve("growth-seed3/config.json")));
@@ -97,7 +110,9 @@ class StudyCommandTest {
 
   @Test
   void badArmsAreBadUsage() throws Exception {
-    Path file = Files.writeString(folder.resolve("bad.json"), STUDY.replace("\"batch\": 400", "\"bacth\": 400"));
+    Path file =
+        Files.writeString(
+            folder.resolve("bad.json"), STUDY.replace("\"batch\": 400", "\"bacth\": 400"));
     Cli cli = Cli.line("study " + file + " --out " + folder.resolve("bad"));
     assertEquals(Main.BAD_USAGE, cli.status());
     assertTrue(cli.err().contains("bacth") && cli.err().contains("\"LB\""), cli.err());
@@ -106,13 +121,17 @@ class StudyCommandTest {
 
   @Test
   void aSignalKeepsFinishedRuns() throws Exception {
-    Path file = Files.writeString(folder.resolve("long.json"), STUDY.replace("\"epochs\": 2", "\"epochs\": 40"));
+    Path file =
+        Files.writeString(
+            folder.resolve("long.json"), STUDY.replace("\"epochs\": 2", "\"epochs\": 40"));
     Path out = folder.resolve("stopped");
-    List<String> arguments = List.of("study", file.toString(), "--out", out.toString(), "--threads", "1");
+    List<String> arguments =
+        List.of("study", file.toString(), "--out", out.toString(), "--threads", "1");
     int before;
     try (Fork fork = Fork.ghostbatch(folder, arguments)) {
       long begin = System.nanoTime();
-      while (!Files.exists(out.resolve("runs.csv")) || Files.readAllLines(out.resolve("runs.csv")).size() < 2) {
+      while (!Files.exists(out.resolve("runs.csv"))
+          || Files.readAllLines(out.resolve("runs.csv")).size() < 2) {
         assertTrue(fork.running());
         assertTrue(System.nanoTime() - begin < TimeUnit.SECONDS.toNanos(120));
         Thread.sleep(20);
@@ -125,7 +144,10 @@ class StudyCommandTest {
     }
     Cli rest = Cli.line("study " + file + " --out " + out + " --threads 1");
     assertEquals(0, rest.status(), rest::err);
-    assertEquals(before, rest.err().lines().filter(line -> line.endsWith("(done before)")).count(), rest.err());
+    assertEquals(
+        before,
+        rest.err().lines().filter(line -> line.endsWith("(done before)")).count(),
+        rest.err());
     assertEquals(7, Files.readAllLines(out.resolve("runs.csv")).size());
   }
 }

@@ -153,7 +153,8 @@ class UsageTest {
     assertEquals(5, spec.learningRate().warmupEpochs());
     assertEquals(1600, spec.trainedEpochs());
     assertEquals(5, spec.clipGradientNorm());
-    assertEquals("sgd(momentum=0.9,weight-decay=5.0E-4,nesterov=true)", spec.optimizer().toString());
+    assertEquals(
+        "sgd(momentum=0.9,weight-decay=5.0E-4,nesterov=true)", spec.optimizer().toString());
     assertEquals(0.5, spec.gradientNoise());
     assertEquals("pad-crop-flip", spec.augmentation().toString());
     assertEquals(0.1, spec.labelSmoothing());
@@ -164,7 +165,8 @@ class UsageTest {
   @Test
   void defaultsAreThoseOfTheContract() {
     TrainingSpec spec = spec("--model f1 --data mnist --batch 256 --updates 10");
-    assertEquals("sgd(momentum=0.9,weight-decay=1.0E-4,nesterov=false)", spec.optimizer().toString());
+    assertEquals(
+        "sgd(momentum=0.9,weight-decay=1.0E-4,nesterov=false)", spec.optimizer().toString());
     assertEquals(LearningRate.constant(0.1), spec.learningRate());
     assertEquals(0, spec.ghost());
     assertEquals(0, spec.epochs());
@@ -180,7 +182,8 @@ class UsageTest {
   @Test
   void aBatchScheduleGivesTheRuleItsFirstBatch() {
     TrainingSpec spec =
-        spec("--model f1 --data mnist --batch-schedule 0:64,2:512 --lr-rule linear --epochs 3 --cosine --lr 0.2");
+        spec(
+            "--model f1 --data mnist --batch-schedule 0:64,2:512 --lr-rule linear --epochs 3 --cosine --lr 0.2");
     assertEquals("linear:64", spec.learningRate().rule().toString());
     assertEquals("cosine(rate=0.2)", spec.learningRate().schedule().toString());
     assertEquals("0:64,2:512", spec.batch().toString());

@@ -130,7 +130,8 @@ public final class Cifar {
     void add(DataFiles.Input in, int filesLeft) throws IOException {
       int before = count;
       if (in.size() / record.length > MAX_SAMPLES / filesLeft - count) {
-        throw in.invalid("files of at most " + MAX_SAMPLES + " records together", in.size() + " bytes");
+        throw in.invalid(
+            "files of at most " + MAX_SAMPLES + " records together", in.size() + " bytes");
       }
       grow(count + in.size() / record.length * filesLeft);
       while (in.readRecord(record, "records")) {
@@ -138,7 +139,10 @@ public final class Cifar {
           if (count == MAX_SAMPLES) {
             throw in.invalid("at most " + MAX_SAMPLES + " records", "more");
           }
-          grow(Math.min(MAX_SAMPLES, count + count / 2 + 1L)); // packed files hold more than their size tells
+          grow(
+              Math.min(
+                  MAX_SAMPLES,
+                  count + count / 2 + 1L)); // packed files hold more than their size tells
         }
         labels[count] = record[labelBytes - 1] & 0xFF;
         if (labels[count] >= classes) {

@@ -18,7 +18,6 @@ final class DataFiles {
   // DEFLATE never packs better; a header that claims more is not true.
   private static final long MAX_GZIP_RATIO = 1032;
 
-
   private DataFiles() {}
 
   /** What is done with an open file; offsets count unpacked bytes. */

@@ -16,8 +16,8 @@ public final class Models {
   }
 
   /**
-   * The model called {@code softmax}, {@code f1}, {@code lenet-small}, {@code lenet}, {@code resnet20}, {@code
-   * resnet44}, {@code resnet110}.
+   * The model called {@code softmax}, {@code f1}, {@code lenet-small}, {@code lenet}, {@code
+   * resnet20}, {@code resnet44}, {@code resnet110}.
    */
   public static Sequential byName(String name, int classes) {
     return switch (Check.present("model", "a name", name)) {
@@ -76,8 +76,8 @@ public final class Models {
   }
 
   /**
-   * A tenth of {@link #lenet}'s work, for quick studies: convolutions 3x3 of 16 and 32 filters, each with batch norm, ReLU
-   * and pooling, then Linear 128 and Linear. Weights as there.
+   * A tenth of {@link #lenet}'s work, for quick studies: convolutions 3x3 of 16 and 32 filters,
+   * each with batch norm, ReLU and pooling, then Linear 128 and Linear. Weights as there.
    */
   public static Sequential lenetSmall(int classes) {
     return Sequential.of(

@@ -17,8 +17,8 @@ import org.ghostbatch.optim.LearningRate;
 import org.ghostbatch.train.TrainingSpec;
 
 /**
- * A study: ways to train (arms), each with the same seeds, and one of them, the baseline, that the others are compared
- * with. It is read from a JSON file:
+ * A study: ways to train (arms), each with the same seeds, and one of them, the baseline, that the
+ * others are compared with. It is read from a JSON file:
  *
  * <pre>{@code
  * {
@@ -35,10 +35,16 @@ import org.ghostbatch.train.TrainingSpec;
  * @param about one line on what the study asks
  * @param baseline name of an arm
  * @param seeds of every arm, each once
- * @param testEveryEpoch whether runs are tested after every epoch, not only at their end; short epochs take less than that
+ * @param testEveryEpoch whether runs are tested after every epoch, not only at their end; short
+ *     epochs take less than that
  */
 public record Study(
-    String name, String about, String baseline, List<Long> seeds, boolean testEveryEpoch, List<Arm> arms) {
+    String name,
+    String about,
+    String baseline,
+    List<Long> seeds,
+    boolean testEveryEpoch,
+    List<Arm> arms) {
   /** The built-in studies. */
   public static final List<String> NAMES = List.of("gap");
 
@@ -46,12 +52,15 @@ public record Study(
    * One way to train.
    *
    * @param about one line on what sets it apart
-   * @param settings members of a {@code TrainingSpec} as JSON; those that are missing have their defaults
+   * @param settings members of a {@code TrainingSpec} as JSON; those that are missing have their
+   *     defaults
    */
   public record Arm(String name, String about, JsonObject settings) {
     public Arm {
       if (!name.matches("[A-Za-z0-9][A-Za-z0-9 +._-]{0,39}")) {
-        throw needs("names of arms of up to 40 letters, digits, spaces and + . _ -, a letter or digit first", "\"" + name + "\"");
+        throw needs(
+            "names of arms of up to 40 letters, digits, spaces and + . _ -, a letter or digit first",
+            "\"" + name + "\"");
       }
     }
   }
@@ -104,7 +113,16 @@ public record Study(
 
   static Study parse(String text) {
     JsonObject json = Json.parseObject(text);
-    json.requireOnly(Set.of("name", "about", "baseline", "first_seed", "seeds", "test_every_epoch", "spec", "arms"));
+    json.requireOnly(
+        Set.of(
+            "name",
+            "about",
+            "baseline",
+            "first_seed",
+            "seeds",
+            "test_every_epoch",
+            "spec",
+            "arms"));
     JsonObject shared = json.getObject("spec");
     List<Arm> arms = new ArrayList<>();
     for (Object item : json.getList("arms")) {
@@ -112,7 +130,9 @@ public record Study(
         throw needs("objects as arms", Json.write(item));
       }
       arm.requireOnly(Set.of("name", "about", "spec"));
-      arms.add(new Arm(arm.getString("name"), arm.getString("about"), merge(shared, arm.getObject("spec"))));
+      arms.add(
+          new Arm(
+              arm.getString("name"), arm.getString("about"), merge(shared, arm.getObject("spec"))));
     }
     return new Study(
         json.getString("name"),
@@ -131,7 +151,9 @@ public record Study(
   /** This study with members set in every arm. */
   public Study with(JsonObject settings) {
     List<Arm> changed =
-        arms.stream().map(arm -> new Arm(arm.name(), arm.about(), merge(arm.settings(), settings))).toList();
+        arms.stream()
+            .map(arm -> new Arm(arm.name(), arm.about(), merge(arm.settings(), settings)))
+            .toList();
     return new Study(name, about, baseline, seeds, testEveryEpoch, changed);
   }
 
@@ -146,7 +168,12 @@ public record Study(
     }
     List<Arm> changed =
         arms.stream()
-            .map(arm -> new Arm(arm.name(), arm.about(), merge(arm.settings(), scaled(arm.settings(), factor))))
+            .map(
+                arm ->
+                    new Arm(
+                        arm.name(),
+                        arm.about(),
+                        merge(arm.settings(), scaled(arm.settings(), factor))))
             .toList();
     return new Study(name, about, baseline, seeds, testEveryEpoch, changed);
   }

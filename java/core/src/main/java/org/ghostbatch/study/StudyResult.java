@@ -4,8 +4,8 @@ import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 
 /**
- * What one arm came to with one seed. Accuracies are in 0..1; train figures are evaluated at the end, without
- * augmentation, on the whole training set.
+ * What one arm came to with one seed. Accuracies are in 0..1; train figures are evaluated at the
+ * end, without augmentation, on the whole training set.
  *
  * @param start fingerprint of the initial weights, the same for all arms of a seed
  * @param epochs passes over the training set
@@ -37,7 +37,16 @@ public record StudyResult(
 
   String csv() {
     return Csv.row(
-        arm, seed, epochs, updates, trainLoss, trainAccuracy, testLoss, testAccuracy, weightDistance, imagesPerSecond,
+        arm,
+        seed,
+        epochs,
+        updates,
+        trainLoss,
+        trainAccuracy,
+        testLoss,
+        testAccuracy,
+        weightDistance,
+        imagesPerSecond,
         seconds);
   }
 

@@ -27,12 +27,12 @@ import org.ghostbatch.train.TrainingListener;
 import org.ghostbatch.train.TrainingSpec;
 
 /**
- * Runs a study: seed by seed, and of each seed arm after arm, each alone on all threads of the device. All arms of a seed
- * start from the same weights, which is checked.
+ * Runs a study: seed by seed, and of each seed arm after arm, each alone on all threads of the
+ * device. All arms of a seed start from the same weights, which is checked.
  *
- * <p>Its folder holds a run folder for each run, {@code study.json} (the study, results and table), {@code runs.csv} (a row
- * a run) and {@code table.csv} (a row an arm), written after each run. A study that is started again on the same folder
- * goes on with what is missing.
+ * <p>Its folder holds a run folder for each run, {@code study.json} (the study, results and table),
+ * {@code runs.csv} (a row a run) and {@code table.csv} (a row an arm), written after each run. A
+ * study that is started again on the same folder goes on with what is missing.
  */
 public final class StudyRunner {
   private static final String STUDY = "study.json";
@@ -62,7 +62,8 @@ public final class StudyRunner {
   /**
    * @param device stays the caller's
    * @param folder new, empty, or that of the same study begun before
-   * @throws IllegalArgumentException where it is none of these, or an arm's settings are not a valid spec
+   * @throws IllegalArgumentException where it is none of these, or an arm's settings are not a
+   *     valid spec
    */
   public StudyRunner(Study study, Device device, Path folder, Listener listener) {
     this.study = study.with(new JsonObject().put("backend", device.name()));
@@ -77,12 +78,14 @@ public final class StudyRunner {
     if (Files.isRegularFile(folder.resolve(STUDY))) {
       JsonObject before = Json.parseObject(read(folder.resolve(STUDY))).getObject("study");
       if (!Json.write(before).equals(Json.write(study.toJson()))) {
-        throw new IllegalArgumentException("[study] needs a new folder, or one of the same study, got " + folder);
+        throw new IllegalArgumentException(
+            "[study] needs a new folder, or one of the same study, got " + folder);
       }
     } else if (Files.exists(folder)) {
       try (Stream<Path> files = Files.list(folder)) {
         if (files.findAny().isPresent()) {
-          throw new IllegalArgumentException("[study] needs a new or an empty folder, got " + folder);
+          throw new IllegalArgumentException(
+              "[study] needs a new or an empty folder, got " + folder);
         }
       } catch (IOException e) {
         throw new UncheckedIOException("[study] cannot read " + folder + ": " + e.getMessage(), e);
@@ -126,15 +129,19 @@ public final class StudyRunner {
       for (Study.Arm arm : study.arms()) {
         number++;
         StudyResult kept = finished(arm, seed);
-        StudyResult result = kept != null ? kept : train(arm, seed, listener.onRun(arm, seed, number, of));
+        StudyResult result =
+            kept != null ? kept : train(arm, seed, listener.onRun(arm, seed, number, of));
         if (result == null) {
           return StudyTable.of(study, results);
         }
         String start = starts.computeIfAbsent(seed, key -> result.start());
         if (!start.equals(result.start())) {
           throw new IllegalStateException(
-              "[study] needs all arms of seed " + seed + " to start from the same weights, but "
-                  + arm.name() + " does not");
+              "[study] needs all arms of seed "
+                  + seed
+                  + " to start from the same weights, but "
+                  + arm.name()
+                  + " does not");
         }
         results.add(result);
         write();
@@ -151,7 +158,8 @@ public final class StudyRunner {
   /** The result of a run that an earlier call finished, else null. */
   private StudyResult finished(Study.Arm arm, long seed) {
     Path run = runFolder(arm, seed);
-    if (!Files.isRegularFile(RunFolder.summaryFile(run)) || !Files.isRegularFile(run.resolve(START))) {
+    if (!Files.isRegularFile(RunFolder.summaryFile(run))
+        || !Files.isRegularFile(run.resolve(START))) {
       return null;
     }
     JsonObject summary = Json.parseObject(read(RunFolder.summaryFile(run)));

@@ -9,14 +9,17 @@ import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 
 /**
- * The outcome of a study: for each arm its mean and spread over the seeds, and its difference to the baseline, paired by
- * seed.
+ * The outcome of a study: for each arm its mean and spread over the seeds, and its difference to
+ * the baseline, paired by seed.
  *
  * @param baseline name of the arm that the others are compared with
  * @param rows one an arm, in the study's order
  */
 public record StudyTable(String baseline, List<Row> rows) {
-  /** Arms whose mean training accuracy stays below this have not fitted their data: their gap says little. */
+  /**
+   * Arms whose mean training accuracy stays below this have not fitted their data: their gap says
+   * little.
+   */
   public static final double FITTED = 0.99;
 
   /** What a paired difference says. */
@@ -46,7 +49,8 @@ public record StudyTable(String baseline, List<Row> rows) {
    *
    * @param testAccuracy over the arm's seeds, as are the figures that follow it
    * @param gap train minus test accuracy
-   * @param difference test accuracy minus that of the baseline with the same seed; null for the baseline itself
+   * @param difference test accuracy minus that of the baseline with the same seed; null for the
+   *     baseline itself
    */
   public record Row(
       String arm,
@@ -75,7 +79,8 @@ public record StudyTable(String baseline, List<Row> rows) {
             .collect(Collectors.toMap(StudyResult::seed, StudyResult::testAccuracy));
     List<Row> rows = new ArrayList<>();
     for (Study.Arm arm : study.arms()) {
-      List<StudyResult> own = results.stream().filter(result -> result.arm().equals(arm.name())).toList();
+      List<StudyResult> own =
+          results.stream().filter(result -> result.arm().equals(arm.name())).toList();
       if (!own.isEmpty()) {
         rows.add(row(own, base, arm.name().equals(study.baseline())));
       }

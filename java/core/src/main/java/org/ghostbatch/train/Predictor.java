@@ -126,8 +126,7 @@ public final class Predictor implements AutoCloseable {
     vectors = device.vectors(lanes);
     plan = form.compile(device);
     parameters = device.tensor(type, form.parameterCount());
-    statistics =
-        form.statisticsCount() == 0 ? null : device.tensor(type, form.statisticsCount());
+    statistics = form.statisticsCount() == 0 ? null : device.tensor(type, form.statisticsCount());
     try (Tensor from = device.tensor(type, model.parameters().length);
         Tensor running =
             model.statistics().length == 0

@@ -100,7 +100,8 @@ class PhiloxTest {
         assertTrue(value >= 0 && value < bound);
       }
     }
-    // 2^32 is not a multiple of the bound: without rejection, some values would have two words, others
+    // 2^32 is not a multiple of the bound: without rejection, some values would have two words,
+    // others
     // three.
     int bound = (1 << 30) + (1 << 29);
     int[] remainders = new int[3];

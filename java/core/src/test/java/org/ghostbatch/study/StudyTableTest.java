@@ -46,7 +46,8 @@ class StudyTableTest {
   void differencesArePairedBySeed() {
     // The seeds vary by 0.1, the pairs by 0.01: only pairing sees that LB is lower.
     StudyTable table =
-        StudyTable.of(STUDY, results(new double[] {0.7, 0.8, 0.9}, new double[] {0.65, 0.76, 0.84}));
+        StudyTable.of(
+            STUDY, results(new double[] {0.7, 0.8, 0.9}, new double[] {0.65, 0.76, 0.84}));
     Row small = table.rows().get(0);
     Row large = table.rows().get(1);
     assertNull(small.difference());

@@ -33,7 +33,8 @@ class StudyTest {
 
   @Test
   void whatIsWrongIsNamed(@TempDir Path folder) throws Exception {
-    assertRefused(TEXT.replace("\"baseline\": \"A\"", "\"baseline\": \"C\""), "needs a baseline among");
+    assertRefused(
+        TEXT.replace("\"baseline\": \"A\"", "\"baseline\": \"C\""), "needs a baseline among");
     assertRefused(TEXT.replace("\"seeds\": 2", "\"seeds\": 0"), "needs 1 to 10000 seeds, got 0");
     assertRefused(TEXT.replace("B +x", "A"), "each arm once");
     assertRefused(TEXT.replace("B +x", "../B"), "names of arms");

@@ -1,0 +1,2 @@
+/** JMH benchmarks through the Java API. */
+package org.ghostbatch.benchmarks;

@@ -17,9 +17,9 @@ struct Tolerance {
   static constexpr double kProduct = 3e-6;
   /// Ghost batch norm in f32 with statistics in double: mean and variance rounded to f32, then about four roundings.
   static constexpr double kNorm = 2e-6;
-  /// Statistics in f32 blocks of 512 places, shifted by the first place: sqrt(512) 2^-24 of a sum that is up to 10
-  /// times the variance where that place lies 3 sigma off.
-  static constexpr double kNormBlocks = 1e-5;
+  /// Statistics in f32 sums of 64 terms, shifted by the mean of the first 8 places, which lies within a sigma or so:
+  /// sqrt(64) 2^-24 of a sum that is at most a few times the variance.
+  static constexpr double kNormBlocks = 2e-6;
   /// 100 sigma off centre: one f32 unit of the mean, 100 * 2^-23, is 1.2e-5 sigma in every normalized value, and a
   /// ghost of a few places may deviate by a fraction of sigma only. (Sums without a shift would be off by 1e-1.)
   static constexpr double kNormOffCentre = 1e-4;

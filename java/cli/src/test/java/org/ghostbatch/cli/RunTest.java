@@ -13,9 +13,13 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import javax.imageio.ImageIO;
+import org.ghostbatch.data.Strokes;
+import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.nn.Models;
+import org.ghostbatch.optim.Sgd;
+import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingSpec;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -142,6 +146,25 @@ class RunTest {
     assertEquals(0, Cli.line("train " + FLAGS + " --seed 2 --quiet --out " + seeded).status());
     assertNotEquals(
         -1, Files.mismatch(run.resolve("model.safetensors"), seeded.resolve("model.safetensors")));
+  }
+
+  @Test
+  void theApiGivesTheBitsOfTheCommand() throws Exception {
+    Path file = folder.resolve("api.safetensors");
+    try (Device device = Device.of("cpu");
+        Trainer trainer =
+            Trainer.of(Models.lenet(10))
+                .batchSize(100)
+                .ghostBatchSize(32)
+                .optimizer(Sgd.withMomentum(0.9).weightDecay(1e-4))
+                .learningRate(0.05)
+                .epochs(2)
+                .on(device)) {
+      trainer.fit(Strokes.train().take(300), Strokes.test());
+      trainer.save(file);
+    }
+    assertArrayEquals(
+        Files.readAllBytes(run.resolve("model.safetensors")), Files.readAllBytes(file));
   }
 
   @Test

@@ -32,8 +32,8 @@ public class BindingBenchmark {
   private Elementwise elementwise;
   private VectorKernels vectors;
   private Tensor x;
-  private Tensor y;
-  private Tensor z;
+  Tensor y;
+  Tensor z;
 
   @Setup
   public void setUp() {
@@ -43,6 +43,11 @@ public class BindingBenchmark {
     x = device.tensor(DataType.F32, 16);
     y = device.tensor(DataType.F32, 16);
     z = device.tensor(DataType.F32, 16);
+    float[] values = new float[16];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = i - 8;
+    }
+    x.copyFrom(values);
   }
 
   @TearDown

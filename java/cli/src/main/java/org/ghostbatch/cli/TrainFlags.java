@@ -15,6 +15,7 @@ import org.ghostbatch.optim.Optimizer;
 import org.ghostbatch.optim.RegimeAdaptation;
 import org.ghostbatch.optim.Schedule;
 import org.ghostbatch.optim.Sgd;
+import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
@@ -32,6 +33,9 @@ final class TrainFlags {
 
   @ArgGroup(validate = false, heading = "%nOptimizer:%n", order = 4)
   Update update = new Update();
+
+  @ArgGroup(validate = false, heading = "%nAverages, validation and checkpoints:%n", order = 5)
+  Keeping keeping = new Keeping();
 
   /**
    * The run that these flags describe.
@@ -91,7 +95,33 @@ final class TrainFlags {
     if (update.gradientNoise != null) {
       spec.gradientNoise(update.gradientNoise);
     }
+    keeping(spec);
     return spec;
+  }
+
+  private void keeping(TrainingSpec.Builder spec) {
+    if (keeping.ema != null) {
+      require(keeping.ema > 0, "--ema needs a factor in (0, 1)", keeping.ema);
+      spec.ema(keeping.ema);
+    }
+    if (keeping.swa != null) {
+      require(keeping.swa >= 0, "--swa needs 0 or more epochs", keeping.swa);
+      spec.swaFrom(keeping.swa);
+    }
+    if (keeping.validation != null) {
+      spec.validation(keeping.validation);
+    }
+    if (keeping.earlyStop != null) {
+      require(keeping.earlyStop > 0, "--early-stop needs 1 or more epochs", keeping.earlyStop);
+      spec.earlyStop(keeping.earlyStop);
+    }
+    if (keeping.keepBest != null) {
+      require(keeping.keepBest > 0, "--keep-best needs 1 or more", keeping.keepBest);
+      spec.keepBest(keeping.keepBest);
+    }
+    if (keeping.checkpointEvery != null) {
+      spec.checkpointEvery(CheckpointInterval.parse(keeping.checkpointEvery));
+    }
   }
 
   private BatchSchedule sizes() {
@@ -367,5 +397,45 @@ final class TrainFlags {
         paramLabel = "SIGMA",
         description = "Multiply each sample's gradient by a draw from N(1, SIGMA^2). Default: 0.")
     Double gradientNoise;
+  }
+
+  static final class Keeping {
+    @Option(
+        names = "--ema",
+        paramLabel = "D",
+        description =
+            "The final network has the moving average d w_e + (1 - d) w of the weights. Default: none.")
+    Double ema;
+
+    @Option(
+        names = "--swa",
+        paramLabel = "FROM",
+        description =
+            "The final network has the mean of the weights after each epoch behind the first FROM. Default: none.")
+    Integer swa;
+
+    @Option(
+        names = "--validation",
+        paramLabel = "FRACTION",
+        description = "Part of the training data that is set aside for validation. Default: 0.")
+    Double validation;
+
+    @Option(
+        names = "--early-stop",
+        paramLabel = "N",
+        description = "End after N epochs without a better validation accuracy.")
+    Integer earlyStop;
+
+    @Option(
+        names = "--keep-best",
+        paramLabel = "K",
+        description = "Keep the K networks of best validation accuracy, in best/.")
+    Integer keepBest;
+
+    @Option(
+        names = "--checkpoint-every",
+        paramLabel = "N|Nu|none",
+        description = "Save the run's state every N epochs, or N updates. Default: 1.")
+    String checkpointEvery;
   }
 }

@@ -227,6 +227,47 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
+    /**
+     * The final network has the exponential moving average w_e = d w_e + (1 - d) w of the weights,
+     * with statistics recomputed.
+     */
+    public Builder ema(double factor) {
+      spec.ema(factor);
+      return this;
+    }
+
+    /**
+     * The final network has the mean of the weights after each epoch behind the first {@code
+     * epochs} (Izmailov et al. 2018, arXiv 1803.05407), with statistics recomputed.
+     */
+    public Builder swaFrom(int epochs) {
+      spec.swaFrom(epochs);
+      return this;
+    }
+
+    /** Share of the training set that is set aside, chosen by the seed. */
+    public Builder validation(double share) {
+      spec.validation(share);
+      return this;
+    }
+
+    /** Ends after so many epochs without a better validation accuracy. */
+    public Builder earlyStop(int epochs) {
+      spec.earlyStop(epochs);
+      return this;
+    }
+
+    /** Keeps so many networks of best validation accuracy in the run folder. */
+    public Builder keepBest(int networks) {
+      spec.keepBest(networks);
+      return this;
+    }
+
+    public Builder checkpointEvery(CheckpointInterval interval) {
+      spec.checkpointEvery(interval);
+      return this;
+    }
+
     /** Length in passes over the training set. */
     public Builder epochs(int epochs) {
       spec.epochs(epochs);

@@ -30,9 +30,17 @@ import org.ghostbatch.optim.Sgd;
  * @param clipGradientNorm largest Euclidean norm of the gradient; 0: none
  * @param gradientNoise sigma of the factors N(1, sigma^2) of each sample's gradient; 0: none
  * @param labelSmoothing in [0, 1)
+ * @param ema d of the moving average w_e = d w_e + (1 - d) w of the weights; 0: none
+ * @param swaFrom whole epochs after which stochastic weight averaging starts; -1: none
+ * @param validation share of the training set that is set aside, for early stop and the best
+ *     networks; 0: none
+ * @param earlyStop epochs without a better validation accuracy (or as good, at a lower loss) after
+ *     which the run ends; 0: never
+ * @param keepBest how many of the networks with the best validation accuracy are kept; 0: none
+ * @param checkpointEvery when the state of the run is saved
  * @param initFrom run folder or model file with the first weights, or null
  * @param backend name of the device
- * @param precision of activations: f32, or f64 on the reference backend
+ * @param precision of activations: f32, bf16, or f64 on the reference backend
  * @param threads lanes; 0: the device's number. Results do not depend on it
  * @param microBatch S; 0: by the rule of {@link org.ghostbatch.nn.MicroBatch}
  * @param seed of weights, order of samples, augmentation, dropout and noise
@@ -54,6 +62,12 @@ public record TrainingSpec(
     double gradientNoise,
     Augmentation augmentation,
     double labelSmoothing,
+    double ema,
+    int swaFrom,
+    double validation,
+    int earlyStop,
+    int keepBest,
+    CheckpointInterval checkpointEvery,
     String initFrom,
     String backend,
     DataType precision,
@@ -83,6 +97,12 @@ public record TrainingSpec(
           "gradient_noise",
           "augment",
           "label_smoothing",
+          "ema",
+          "swa",
+          "validation",
+          "early_stop",
+          "keep_best",
+          "checkpoint_every",
           "init_from",
           "backend",
           "precision",
@@ -103,12 +123,16 @@ public record TrainingSpec(
     Check.present(KIND, "a batch size", batch);
     Check.present(KIND, "a policy for running statistics", runningStatistics);
     Check.present(KIND, "an augmentation", augmentation);
+    Check.present(KIND, "an interval of checkpoints", checkpointEvery);
     Check.present(KIND, "a backend", backend);
     atLeast("training samples", trainSamples, 0);
     atLeast("a ghost batch", ghost, 0);
     atLeast("epochs", epochs, 0);
     atLeast("updates", updates, 0);
     atLeast("a micro-batch", microBatch, 0);
+    atLeast("epochs before weights are averaged", swaFrom, -1);
+    atLeast("epochs before an early stop", earlyStop, 0);
+    atLeast("a number of best networks", keepBest, 0);
     if (epochs == 0 == (updates == 0)) {
       throw Check.bad(
           KIND,
@@ -123,8 +147,23 @@ public record TrainingSpec(
     if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
       throw Check.bad(KIND, "label smoothing in [0, 1)", labelSmoothing);
     }
-    if (precision != DataType.F32 && precision != DataType.F64) {
-      throw Check.bad(KIND, "precision f32 or f64", precision);
+    if (!(ema >= 0 && ema < 1)) {
+      throw Check.bad(KIND, "a factor of the moving average of weights in [0, 1)", ema);
+    }
+    if (ema > 0 && swaFrom >= 0) {
+      throw Check.bad(KIND, "one average of the weights", "both ema and swa");
+    }
+    if (!(validation >= 0 && validation < 1)) {
+      throw Check.bad(KIND, "a share of the training set for validation in [0, 1)", validation);
+    }
+    if (validation == 0 && (earlyStop > 0 || keepBest > 0)) {
+      throw Check.bad(
+          KIND,
+          "validation data for " + (earlyStop > 0 ? "early stop" : "the best networks"),
+          "a validation share of 0");
+    }
+    if (precision != DataType.F32 && precision != DataType.BF16 && precision != DataType.F64) {
+      throw Check.bad(KIND, "precision f32, bf16 or f64", precision);
     }
     if (precision == DataType.F64 && !backend.equals("reference")) {
       throw Check.bad(KIND, "backend reference for precision f64", backend);
@@ -177,6 +216,12 @@ public record TrainingSpec(
     b.gradientNoise = gradientNoise;
     b.augmentation = augmentation;
     b.labelSmoothing = labelSmoothing;
+    b.ema = ema;
+    b.swaFrom = swaFrom;
+    b.validation = validation;
+    b.earlyStop = earlyStop;
+    b.keepBest = keepBest;
+    b.checkpointEvery = checkpointEvery;
     b.initFrom = initFrom;
     b.backend = backend;
     b.precision = precision;
@@ -227,6 +272,12 @@ public record TrainingSpec(
         .put("gradient_noise", gradientNoise)
         .put("augment", augmentation.toString())
         .put("label_smoothing", labelSmoothing)
+        .put("ema", ema == 0 ? null : ema)
+        .put("swa", swaFrom < 0 ? null : swaFrom)
+        .put("validation", validation)
+        .put("early_stop", earlyStop == 0 ? null : earlyStop)
+        .put("keep_best", keepBest == 0 ? null : keepBest)
+        .put("checkpoint_every", checkpointEvery.toString())
         .put("init_from", initFrom)
         .put("backend", backend)
         .put("precision", precision.toString())
@@ -263,6 +314,12 @@ public record TrainingSpec(
     private double gradientNoise;
     private Augmentation augmentation = Augmentation.NONE;
     private double labelSmoothing;
+    private double ema;
+    private int swaFrom = -1;
+    private double validation;
+    private int earlyStop;
+    private int keepBest;
+    private CheckpointInterval checkpointEvery = CheckpointInterval.epochs(1);
     private String initFrom;
     private String backend = "cpu";
     private DataType precision = DataType.F32;
@@ -373,6 +430,38 @@ public record TrainingSpec(
       return this;
     }
 
+    /** Factor of the moving average of the weights, or 0 for none. */
+    public Builder ema(double factor) {
+      this.ema = factor;
+      return this;
+    }
+
+    /** Epochs after which weights are averaged, or -1 for never. */
+    public Builder swaFrom(int epochs) {
+      this.swaFrom = epochs;
+      return this;
+    }
+
+    public Builder validation(double share) {
+      this.validation = share;
+      return this;
+    }
+
+    public Builder earlyStop(int epochs) {
+      this.earlyStop = epochs;
+      return this;
+    }
+
+    public Builder keepBest(int networks) {
+      this.keepBest = networks;
+      return this;
+    }
+
+    public Builder checkpointEvery(CheckpointInterval interval) {
+      this.checkpointEvery = interval;
+      return this;
+    }
+
     public Builder initFrom(String run) {
       this.initFrom = run;
       return this;
@@ -456,6 +545,12 @@ public record TrainingSpec(
         case "gradient_noise" -> gradientNoise(json.getDouble(name));
         case "augment" -> augmentation(Augmentation.of(json.getString(name)));
         case "label_smoothing" -> labelSmoothing(json.getDouble(name));
+        case "ema" -> ema(none ? 0 : json.getDouble(name));
+        case "swa" -> swaFrom(none ? -1 : json.getInt(name));
+        case "validation" -> validation(json.getDouble(name));
+        case "early_stop" -> earlyStop(none ? 0 : json.getInt(name));
+        case "keep_best" -> keepBest(none ? 0 : json.getInt(name));
+        case "checkpoint_every" -> checkpointEvery(CheckpointInterval.parse(json.getString(name)));
         case "init_from" -> initFrom(none ? null : json.getString(name));
         case "backend" -> backend(json.getString(name));
         case "precision" -> precision(DataType.of(json.getString(name)));
@@ -486,6 +581,12 @@ public record TrainingSpec(
           gradientNoise,
           augmentation,
           labelSmoothing,
+          ema,
+          swaFrom,
+          validation,
+          earlyStop,
+          keepBest,
+          checkpointEvery,
           initFrom,
           backend,
           precision,

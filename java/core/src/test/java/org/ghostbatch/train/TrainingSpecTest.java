@@ -45,6 +45,11 @@ class TrainingSpecTest {
             .gradientNoise(0.3)
             .augmentation(Augmentation.PAD_CROP_FLIP)
             .labelSmoothing(0.1)
+            .ema(0.99)
+            .validation(0.2)
+            .earlyStop(4)
+            .keepBest(2)
+            .checkpointEvery(CheckpointInterval.updates(50))
             .initFrom("runs/first")
             .backend("reference")
             .precision(DataType.F64)
@@ -79,7 +84,7 @@ class TrainingSpecTest {
     refused("a gradient norm to clip at", small().clipGradientNorm(Double.NaN));
     refused("gradient noise", small().gradientNoise(-1));
     refused("label smoothing in [0, 1)", small().labelSmoothing(1));
-    refused("precision f32 or f64", small().precision(DataType.BF16));
+    refused("precision f32, bf16 or f64", small().precision(DataType.U8));
     refused("backend reference for precision f64", small().precision(DataType.F64));
     refused("threads in", small().threads(2000));
     assertThrows(

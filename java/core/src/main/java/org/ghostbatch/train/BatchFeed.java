@@ -7,6 +7,12 @@ interface BatchFeed extends AutoCloseable {
   /** Starts an epoch with batches of this size. */
   void start(long epoch, int batch);
 
+  /**
+   * Passes over the next {@code updates} batches of the epoch without bringing them: the next batch
+   * is then the one that it would be after so many calls of {@link #next}.
+   */
+  void skip(int updates);
+
   /** Moves to the next batch. */
   void next();
 

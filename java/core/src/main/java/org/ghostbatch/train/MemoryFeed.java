@@ -41,6 +41,11 @@ final class MemoryFeed implements BatchFeed {
   }
 
   @Override
+  public void skip(int updates) {
+    position = (int) Math.min(order.length, position + (long) updates * batch);
+  }
+
+  @Override
   public void next() {
     count = Math.min(batch, order.length - position);
     System.arraycopy(order, position, rows, 0, count);

@@ -30,6 +30,7 @@ final class StreamingFeed implements BatchFeed {
   private long epoch;
   private int batch;
   private int position;
+  private int next;
   private int number;
   private int count;
 
@@ -56,26 +57,40 @@ final class StreamingFeed implements BatchFeed {
     this.epoch = epoch;
     this.batch = batch;
     position = 0;
+    next = 0;
     number = -1;
     count = 0;
     Shuffle.fill(order, seed, epoch);
-    fill(0, 0);
   }
 
-  private void fill(int room, int from) {
-    int to = Math.min(order.length, from + batch);
-    filling = reader.submit(() -> copy.copy(order, from, to, rooms[room]));
+  @Override
+  public void skip(int updates) {
+    settle();
+    number += updates;
+    next = (int) Math.min(order.length, next + (long) updates * batch);
   }
 
   @Override
   public void next() {
-    position += count;
     number++;
-    settle();
+    position = next;
     count = Math.min(batch, order.length - position);
-    if (position + count < order.length) {
-      fill((number + 1) % 2, position + count);
+    next = position + count;
+    if (filling == null) {
+      fill(number);
     }
+    settle();
+    if (next < order.length) {
+      fill(number + 1);
+    }
+  }
+
+  /** Has the reader fill a room with batch {@code number}: this one, or the next. */
+  private void fill(int number) {
+    int from = number == this.number ? position : next;
+    int to = Math.min(order.length, from + batch);
+    Samples room = rooms[number % 2];
+    filling = reader.submit(() -> copy.copy(order, from, to, room));
   }
 
   /** Waits for the reader; what failed there fails here. */

@@ -57,7 +57,8 @@ class ReferenceVectorKernels final : public VectorKernels {
 
   void interpolate_block(double alpha, const void* x, const void* y, void* z, DataType type, int64_t n) const override {
     update(
-        type, n, [&](double, double xi, double yi) { return (1 - alpha) * xi + alpha * yi; }, z, x, y);
+        type, n, [&](double, double xi, double yi) { return alpha < 0.5 ? xi + alpha * (yi - xi) : yi + (1 - alpha) * (xi - yi); },
+        z, x, y);
   }
 
   void project_box_block(double epsilon, const void* center, void* x, DataType type, int64_t n) const override {

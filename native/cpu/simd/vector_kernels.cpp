@@ -42,8 +42,14 @@ void interpolate(double alpha, const void* x_data, const void* y_data, void* z_d
   const T* x = static_cast<const T*>(x_data);
   const T* y = static_cast<const T*>(y_data);
   T* z = static_cast<T*>(z_data);
-  const T of_x = static_cast<T>(1 - alpha), of_y = static_cast<T>(alpha);
-  for (int64_t i = 0; i < n; ++i) z[i] = of_x * x[i] + of_y * y[i];
+  // From the nearer end: exact at both, and x itself where y is x.
+  if (alpha < 0.5) {
+    const T of_y = static_cast<T>(alpha);
+    for (int64_t i = 0; i < n; ++i) z[i] = x[i] + of_y * (y[i] - x[i]);
+  } else {
+    const T of_x = static_cast<T>(1 - alpha);
+    for (int64_t i = 0; i < n; ++i) z[i] = y[i] + of_x * (x[i] - y[i]);
+  }
 }
 
 template <typename T>

@@ -44,7 +44,8 @@ class VectorKernels : public Resource {
   double sum(Lanes* lanes, const View& x) const;
   double distance(Lanes* lanes, const View& x, const View& y) const;            // ||x - y||_2
   double max_abs(Lanes* lanes, const View& x) const;                            // NaN where any is NaN
-  void interpolate(Lanes* lanes, double alpha, const View& x, const View& y, const View& z) const;  // z = (1-a) x + a y
+  /// z = (1 - alpha) x + alpha y; x itself at alpha 0 and where both are alike, y at alpha 1. z may be x or y.
+  void interpolate(Lanes* lanes, double alpha, const View& x, const View& y, const View& z) const;
   /// x = center + clamp(x - center, -r, r), r = epsilon (|center| + 1): the box of Keskar's Metric 2.1.
   void project_box(Lanes* lanes, double epsilon, const View& center, const View& x) const;
   void sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, const View& gradient, const View& velocity) const;

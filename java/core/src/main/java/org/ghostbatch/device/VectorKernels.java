@@ -172,7 +172,10 @@ public final class VectorKernels extends NativeObject {
     }
   }
 
-  /** z = (1 - alpha) x + alpha y. */
+  /**
+   * z = (1 - alpha) x + alpha y; exactly x at alpha 0 and where both are alike, y at alpha 1. z may
+   * be x or y.
+   */
   public void interpolate(double alpha, Tensor x, Tensor y, Tensor z) {
     check("x", x, x);
     check("y", y, x);

@@ -776,6 +776,32 @@ public final class Trainer implements AutoCloseable {
     return new Evaluation(loss / data.count(), (double) correct / data.count(), data.count());
   }
 
+  /**
+   * Makes batch norm's running statistics those of the parameters as they are now: the mean of the
+   * statistics of all ghosts of {@code data}, cut into ghosts as in training. For parameters that
+   * were written from outside, such as averages of weights; training needs none of it.
+   *
+   * @see BatchNormStatistics#recompute
+   */
+  public void recomputeStatistics(Dataset data) {
+    Check.present("trainer", "data", data);
+    ready();
+    if (!network.hasBatchNorm()) {
+      return;
+    }
+    if (profiling) {
+      engine.pauseProfile(true); // the profile is that of training
+    }
+    try {
+      int ghost = plan.largestGhost(network);
+      BatchNormStatistics.recompute(device, engine, vectors, data, ghost, spec.seed());
+    } finally {
+      if (profiling) {
+        engine.pauseProfile(false);
+      }
+    }
+  }
+
   /** Ends a run after the update in progress. From any thread. */
   public void stop() {
     stopped = true;

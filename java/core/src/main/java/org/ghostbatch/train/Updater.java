@@ -16,7 +16,7 @@ import org.ghostbatch.optim.Sgd;
 /** An optimizer at work: its settings, and its state beside the parameter vector. */
 final class Updater implements AutoCloseable {
   private final VectorKernels vectors;
-  private final List<Tensor> state = new ArrayList<>();
+  private final List<NamedTensor> state = new ArrayList<>();
   private final SgdStep sgd;
   private final AdamStep adam;
   private long updates;
@@ -52,8 +52,8 @@ final class Updater implements AutoCloseable {
       throw Check.bad("optimizer", "sgd, adam or adamw", optimizer);
     }
     try {
-      for (int i = 0; i < optimizer.stateNames().size(); i++) {
-        state.add(device.tensor(type, parameters));
+      for (String name : optimizer.stateNames()) {
+        state.add(new NamedTensor(name, device.tensor(type, parameters)));
       }
     } catch (RuntimeException e) {
       close();
@@ -61,23 +61,42 @@ final class Updater implements AutoCloseable {
     }
   }
 
+  /** Updates done. */
+  long updates() {
+    return updates;
+  }
+
+  /** Goes on from a checkpoint, whose tensors have been copied to {@link #state}. */
+  void updates(long updates) {
+    this.updates = updates;
+  }
+
+  /** All that a checkpoint has to hold beside {@link #updates()}; zero before the first update. */
+  List<NamedTensor> state() {
+    return state;
+  }
+
   /** One update with {@code scale} * gradient. */
   void update(double rate, double scale, Tensor weights, Tensor gradient) {
     updates++;
     if (sgd != null) {
-      vectors.sgd(sgd.rate(rate).gradientScale(scale), weights, gradient, state.get(0));
+      vectors.sgd(sgd.rate(rate).gradientScale(scale), weights, gradient, tensor(0));
     } else {
       vectors.adam(
           adam.rate(rate).gradientScale(scale).step(updates),
           weights,
           gradient,
-          state.get(0),
-          state.get(1));
+          tensor(0),
+          tensor(1));
     }
+  }
+
+  private Tensor tensor(int i) {
+    return state.get(i).tensor();
   }
 
   @Override
   public void close() {
-    state.forEach(Tensor::close);
+    state.forEach(part -> part.tensor().close());
   }
 }

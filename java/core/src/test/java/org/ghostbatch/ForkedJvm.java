@@ -38,6 +38,7 @@ public final class ForkedJvm {
   private final Path folder;
   private final List<String> options = new ArrayList<>();
   private long addressSpace;
+  private long fileSize;
 
   private ForkedJvm(Path folder) {
     this.folder = folder;
@@ -71,6 +72,12 @@ public final class ForkedJvm {
     return this;
   }
 
+  /** Bounds each file that the process writes: beyond that it fails as on a full disk. */
+  public ForkedJvm fileSize(long bytes) {
+    fileSize = bytes;
+    return this;
+  }
+
   /** Where this program may write files. */
   public Path folder() {
     return folder;
@@ -88,8 +95,10 @@ public final class ForkedJvm {
   public Process start(Class<?> main, String... arguments) throws IOException {
     List<String> command = new ArrayList<>();
     if (addressSpace > 0) {
-      command.addAll(
-          List.of("/bin/sh", "-c", "ulimit -v " + addressSpace / 1024 + " && exec \"$@\"", "sh"));
+      command.addAll(limited("ulimit -v " + addressSpace / 1024));
+    }
+    if (fileSize > 0) {
+      command.addAll(limited("ulimit -f " + fileSize / 512)); // POSIX: blocks of 512 bytes
     }
     command.addAll(
         List.of(
@@ -104,6 +113,10 @@ public final class ForkedJvm {
         .redirectErrorStream(true)
         .redirectOutput(folder.resolve("output.txt").toFile())
         .start();
+  }
+
+  private static List<String> limited(String limit) {
+    return List.of("/bin/sh", "-c", limit + " && exec \"$@\"", "sh");
   }
 
   /** How a process that has ended did so. */

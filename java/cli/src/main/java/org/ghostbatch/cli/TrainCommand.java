@@ -5,6 +5,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.stream.Stream;
 import org.ghostbatch.data.DataPair;
@@ -12,6 +13,8 @@ import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.io.AtomicFiles;
+import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
@@ -21,7 +24,10 @@ import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
 
 /** Trains a network into a run folder. */
 @Command(
@@ -30,7 +36,8 @@ import picocli.CommandLine.Option;
         "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json.",
     customSynopsis =
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
-            + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n")
+            + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n"
+            + "       ghostbatch train --resume DIR [--epochs E | --updates U] [--threads N] [--quiet]%n")
 final class TrainCommand implements Callable<Integer> {
   @Mixin private TrainFlags flags;
 
@@ -42,6 +49,12 @@ final class TrainCommand implements Callable<Integer> {
 
   @Mixin private CommonOptions common;
 
+  @Spec private CommandSpec command;
+
+  /** What may be given beside --resume. */
+  private static final Set<String> RESUMABLE =
+      Set.of("--resume", "--epochs", "--updates", "--threads", "--quiet", "--profile", "--debug");
+
   static final class RunOptions {
     @Option(
         names = "--out",
@@ -49,6 +62,14 @@ final class TrainCommand implements Callable<Integer> {
         description =
             "The run folder, new or empty. Default: runs/MODEL-DATA-bBATCH..., a new one.")
     Path out;
+
+    @Option(
+        names = "--resume",
+        paramLabel = "DIR",
+        description =
+            "Go on with the run in this folder, to the same bits as if it had never stopped. Only its end, by "
+                + "--epochs or --updates, and --threads may be given anew.")
+    Path resume;
 
     @Option(
         names = "--seed",
@@ -114,8 +135,47 @@ final class TrainCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    if (run.resume != null) {
+      for (OptionSpec given : command.commandLine().getParseResult().matchedOptions()) {
+        if (!RESUMABLE.contains(given.longestName())) {
+          throw new UsageException(
+              "--resume needs the settings of its run, got "
+                  + given.longestName()
+                  + ": only --epochs, --updates, --threads and --quiet may differ");
+        }
+      }
+      try (RunFolder folder = UsageException.check(() -> RunFolder.resume(run.resume))) {
+        return train(resumed(folder.spec()), folder, run.resume);
+      }
+    }
     TrainingSpec spec = spec();
     Path out = run.out != null ? requireEmpty(run.out) : newFolder(spec);
+    return train(spec, null, out);
+  }
+
+  /** The run that began, with its new end. */
+  private TrainingSpec resumed(TrainingSpec begun) {
+    TrainingSpec.Builder spec =
+        begun.toBuilder().threads(device.threads == null ? 0 : device.threads());
+    if (flags.batch.epochs != null) {
+      spec.epochs(flags.batch.epochs);
+    }
+    if (flags.batch.updates != null) {
+      spec.updates(flags.batch.updates);
+    }
+    device.backend = begun.backend();
+    return UsageException.check(
+        () -> {
+          TrainingSpec resumed = spec.build();
+          resumed.checkResumes(begun);
+          return resumed;
+        });
+  }
+
+  /**
+   * @param resumed the open folder of a run that goes on, or null for a new one in {@code out}
+   */
+  private int train(TrainingSpec spec, RunFolder resumed, Path out) {
     Terminal terminal = run.quiet ? Terminal.silent() : Terminal.standardError();
     try (Interrupt interrupt = new Interrupt();
         Device opened = device.open()) {
@@ -137,8 +197,19 @@ final class TrainCommand implements Callable<Integer> {
               return trainer;
             });
         describe(terminal, trainer, train, test, out);
+        if (resumed != null) {
+          resumed.restore(trainer);
+          terminal.line("resumed after update " + trainer.updates());
+        }
         interrupt.stopWith(trainer::stop);
-        return interrupt.raised() ? Main.DONE : fit(trainer, train, test, out, listener, terminal);
+        if (interrupt.raised()) {
+          return Main.DONE;
+        }
+        try (RunFolder folder =
+            resumed != null ? resumed : UsageException.check(() -> RunFolder.create(out))) {
+          listener.folder = folder;
+          return fit(trainer, train, test, out, terminal);
+        }
       }
     }
   }
@@ -158,34 +229,28 @@ final class TrainCommand implements Callable<Integer> {
   }
 
   private static int fit(
-      Trainer trainer,
-      Dataset train,
-      Dataset test,
-      Path out,
-      RunListener listener,
-      Terminal terminal) {
-    try (RunFolder folder = RunFolder.create(out)) {
-      listener.folder = folder;
-      History history = trainer.fit(train, test);
-      terminal.clear();
-      if (history.stopped()) {
-        terminal.line(
-            String.format(
-                Locale.ROOT,
-                "stopped after update %d: its network is in %s; train from it with --init-from %s, as a new run",
-                history.updates(),
-                RunFolder.model(out),
-                out));
-      } else {
-        terminal.line(
-            String.format(
-                Locale.ROOT,
-                "test accuracy %s, training accuracy %s, %s; run folder %s",
-                Figures.percent(history.test().accuracy()),
-                Figures.percent(history.train().accuracy()),
-                Figures.duration(history.seconds()),
-                out));
-      }
+      Trainer trainer, Dataset train, Dataset test, Path out, Terminal terminal) {
+    History history = trainer.fit(train, test);
+    terminal.clear();
+    if (history.stopped()) {
+      boolean resumable = !trainer.spec().checkpointEvery().equals(CheckpointInterval.NONE);
+      terminal.line(
+          String.format(
+              Locale.ROOT,
+              resumable
+                  ? "stopped after update %d: go on with ghostbatch train --resume %s"
+                  : "stopped after update %d: train from its network with --init-from %s, as a new run",
+              history.updates(),
+              out));
+    } else {
+      terminal.line(
+          String.format(
+              Locale.ROOT,
+              "test accuracy %s, training accuracy %s, %s; run folder %s",
+              Figures.percent(history.test().accuracy()),
+              Figures.percent(history.train().accuracy()),
+              Figures.duration(history.seconds()),
+              out));
     }
     return Main.DONE; // after a signal the JVM ends with its status instead
   }
@@ -241,6 +306,11 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     @Override
+    public void onCheckpoint(Trainer trainer) {
+      folder.onCheckpoint(trainer);
+    }
+
+    @Override
     public void onEnd(Trainer trainer, History history) {
       folder.onEnd(trainer, history);
       if (run.profile) {
@@ -253,7 +323,9 @@ final class TrainCommand implements Callable<Integer> {
   static Path requireEmpty(Path folder) {
     if (Files.exists(folder)) {
       try (Stream<Path> files = Files.list(folder)) {
-        if (files.anyMatch(file -> !file.getFileName().toString().equals(".lock"))) {
+        if (files.anyMatch(
+            file ->
+                !file.getFileName().toString().equals(".lock") && !AtomicFiles.isTemporary(file))) {
           throw new UsageException("--out needs a new or an empty folder, got " + folder);
         }
       } catch (IOException e) {

@@ -304,7 +304,7 @@ class RunTest {
           .waitFor();
       assertEquals(status, fork.await(60), fork.err());
       assertTrue(fork.err().contains("stopped after update"), fork.err());
-      assertTrue(fork.err().contains("--init-from"), fork.err());
+      assertTrue(fork.err().contains("ghostbatch train --resume " + out), fork.err());
     }
     JsonObject summary = json(out.resolve("summary.json"));
     List<String> rows = Files.readAllLines(out.resolve("metrics.csv"));
@@ -322,6 +322,44 @@ class RunTest {
     String next =
         "train --model f1 --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
     assertEquals(0, Cli.line(next + out + " --out " + folder.resolve("next-" + signal)).status());
+  }
+
+  @Test
+  void anInterruptedRunGoesOnWithResume() throws Exception {
+    String line =
+        "train --model f1 --data strokes --train-samples 600 --batch 100 --ghost 32 --epochs 40 --seed 4 --out ";
+    Path whole = folder.resolve("whole");
+    assertEquals(0, Cli.line(line + whole + " --quiet").status());
+    Path out = folder.resolve("interrupted");
+    try (Fork fork = Fork.ghostbatch(folder, List.of((line + out).split(" ")))) {
+      long begin = System.nanoTime();
+      while (!Files.exists(out.resolve("metrics.csv"))
+          || Files.readAllLines(out.resolve("metrics.csv")).size() < 3) {
+        assertTrue(fork.running(), () -> "it ended by itself: " + uncheckedErr(fork));
+        assertTrue(
+            System.nanoTime() - begin < TimeUnit.SECONDS.toNanos(120), () -> uncheckedErr(fork));
+        Thread.sleep(20);
+      }
+      // While it runs no other process may have its folder.
+      Cli second = Cli.line("train --resume " + out);
+      assertEquals(2, second.status());
+      assertTrue(second.err().contains("a folder that no other run uses"), second::err);
+      new ProcessBuilder("kill", "-TERM", Long.toString(fork.pid())).start().waitFor();
+      assertEquals(143, fork.await(60), fork.err());
+    }
+    Cli other = Cli.line("train --resume " + out + " --batch 50");
+    assertEquals(2, other.status());
+    assertTrue(other.err().contains("got --batch"), other::err);
+    Cli shorter = Cli.line("train --resume " + out + " --epochs 3");
+    assertEquals(2, shorter.status());
+    assertTrue(shorter.err().contains("an end not before"), shorter::err);
+    Cli resumed = Cli.line("train --resume " + out + " --threads 1");
+    assertEquals(0, resumed.status(), resumed::err);
+    assertTrue(resumed.err().contains("resumed after update"), resumed::err);
+    assertEquals(
+        -1, Files.mismatch(whole.resolve("model.safetensors"), out.resolve("model.safetensors")));
+    assertEquals(41, Files.readAllLines(out.resolve("metrics.csv")).size());
+    assertEquals(2, Cli.line("train --resume " + folder.resolve("nowhere")).status());
   }
 
   private static String uncheckedErr(Fork fork) {

@@ -6,11 +6,17 @@ import java.io.IOException;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.security.DigestOutputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
 import java.util.UUID;
+import java.util.function.Function;
 
 /**
  * Writes files that are whole or not there: to a temporary file in the same folder, forced to disk,
@@ -24,6 +30,9 @@ public final class AtomicFiles {
     void writeTo(OutputStream out) throws IOException;
   }
 
+  private static final String PREFIX = ".";
+  private static final String TEMPORARY = ".tmp";
+
   private AtomicFiles() {}
 
   /**
@@ -35,21 +44,84 @@ public final class AtomicFiles {
     if (folder == null) {
       throw new IllegalArgumentException("[file] needs a file to write, got " + target);
     }
+    write(folder, target, content, digest -> absolute);
+  }
+
+  /**
+   * Writes a file whose name tells its content: {@code prefix}, {@link #hash} of it, {@code
+   * suffix}.
+   *
+   * @return its path
+   * @throws UncheckedIOException naming the folder
+   */
+  public static Path writeHashed(Path folder, String prefix, String suffix, Content content) {
+    return write(
+        folder.toAbsolutePath(),
+        folder.resolve(prefix + "..." + suffix),
+        content,
+        digest -> folder.resolve(prefix + text(digest) + suffix));
+  }
+
+  /** The first 16 hexadecimal digits of a file's SHA-256. */
+  public static String hash(Path file) throws IOException {
+    MessageDigest digest = sha256();
+    try (var in = Files.newInputStream(file)) {
+      byte[] chunk = new byte[1 << 16];
+      for (int read = in.read(chunk); read >= 0; read = in.read(chunk)) {
+        digest.update(chunk, 0, read);
+      }
+    }
+    return text(digest);
+  }
+
+  private static Path write(
+      Path folder, Path shown, Content content, Function<MessageDigest, Path> target) {
     File temporary =
-        folder.resolve("." + absolute.getFileName() + "." + UUID.randomUUID() + ".tmp").toFile();
+        folder.resolve(PREFIX + shown.getFileName() + "." + UUID.randomUUID() + TEMPORARY).toFile();
+    MessageDigest digest = sha256();
+    Path written;
     try {
       // A stream, since channels close themselves on an interrupt.
       try (var out = new FileOutputStream(temporary)) {
-        content.writeTo(out);
+        content.writeTo(new DigestOutputStream(out, digest));
         out.getFD().sync();
       }
-      Files.move(temporary.toPath(), absolute, StandardCopyOption.ATOMIC_MOVE);
+      written = target.apply(digest);
+      Files.move(temporary.toPath(), written, StandardCopyOption.ATOMIC_MOVE);
     } catch (IOException e) {
-      throw new UncheckedIOException("[file] cannot write " + target + ": " + e.getMessage(), e);
+      throw new UncheckedIOException("[file] cannot write " + shown + ": " + e.getMessage(), e);
     } finally {
       temporary.delete(); // Does nothing after the move.
     }
     forceFolder(folder);
+    return written;
+  }
+
+  /** Removes what a process that was killed while it wrote has left in a folder. */
+  public static void removeTemporaries(Path folder) throws IOException {
+    try (DirectoryStream<Path> left = Files.newDirectoryStream(folder, PREFIX + "*" + TEMPORARY)) {
+      for (Path file : left) {
+        Files.deleteIfExists(file);
+      }
+    }
+  }
+
+  /** Whether a file is one that a process which was killed has left. */
+  public static boolean isTemporary(Path file) {
+    String name = file.getFileName().toString();
+    return name.startsWith(PREFIX) && name.endsWith(TEMPORARY);
+  }
+
+  private static MessageDigest sha256() {
+    try {
+      return MessageDigest.getInstance("SHA-256");
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException("[file] needs SHA-256, got a JVM without it", e);
+    }
+  }
+
+  private static String text(MessageDigest digest) {
+    return HexFormat.of().formatHex(digest.digest(), 0, 8);
   }
 
   /** As {@link #write(Path, Content)}, of bytes at hand. */

@@ -450,27 +450,25 @@ public final class SafeTensors implements AutoCloseable {
       return this;
     }
 
-    /**
-     * Writes the file, whole or not at all (see {@link AtomicFiles}). Wider types come first, so
-     * that every tensor is aligned to its elements; otherwise the order is that of adding.
-     */
+    /** Writes the file, whole or not at all (see {@link AtomicFiles}). */
     public void write(Path path) {
+      AtomicFiles.write(path, this::writeTo);
+    }
+
+    /**
+     * Writes the file's bytes. Wider types come first, so that every tensor is aligned to its
+     * elements; otherwise the order is that of adding.
+     */
+    public void writeTo(OutputStream out) throws IOException {
       List<Tensor> ordered = new ArrayList<>(tensors.values());
       ordered.sort(Comparator.comparingInt(tensor -> -tensor.type().bytes()));
       byte[] header = header(ordered);
-      AtomicFiles.write(
-          path,
-          out -> {
-            out.write(
-                ByteBuffer.allocate(8)
-                    .order(ByteOrder.LITTLE_ENDIAN)
-                    .putLong(header.length)
-                    .array());
-            out.write(header);
-            for (Tensor tensor : ordered) {
-              write(tensor, out);
-            }
-          });
+      out.write(
+          ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(header.length).array());
+      out.write(header);
+      for (Tensor tensor : ordered) {
+        write(tensor, out);
+      }
     }
 
     private byte[] header(List<Tensor> ordered) {

@@ -52,6 +52,14 @@ public record CheckpointInterval(int epochs, long updates) {
         : new CheckpointInterval(Integer.parseInt(text), 0);
   }
 
+  boolean dueAfterUpdate(long update) {
+    return updates > 0 && update % updates == 0;
+  }
+
+  boolean dueAfterEpoch(int epoch) {
+    return epochs > 0 && epoch % epochs == 0;
+  }
+
   @Override
   public String toString() {
     if (this.equals(NONE)) {

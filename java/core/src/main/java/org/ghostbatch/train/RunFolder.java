@@ -2,14 +2,18 @@ package org.ghostbatch.train;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.System.Logger;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.Stream;
 import org.ghostbatch.device.Engine;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
@@ -17,21 +21,39 @@ import org.ghostbatch.io.JsonObject;
 
 /**
  * The folder of a run: {@code config.json} (the spec, and what it resolved to), {@code metrics.csv}
- * (a row an epoch), {@code model.safetensors}, {@code summary.json}. As a listener of a {@link
+ * (a row an epoch), {@code model.safetensors}, {@code summary.json}, {@code checkpoint/} (the last
+ * two), {@code best/} (networks of the best validation accuracy). As a listener of a {@link
  * Trainer} it writes them when it is time; each file is whole or not there. While it is open, no
  * other process can open the folder.
+ *
+ * <p>A run that was interrupted, or killed at any moment, goes on where its last checkpoint is:
+ *
+ * <pre>{@code
+ * try (RunFolder folder = RunFolder.resume(path);
+ *     Trainer trainer = Trainer.of(folder.spec(), 10).listener(folder).on(device)) {
+ *   trainer.prepare(train);
+ *   folder.restore(trainer);
+ *   trainer.fit(train, test);
+ * }
+ * }</pre>
  */
 public final class RunFolder implements TrainingListener, AutoCloseable {
   static final String CONFIG = "config.json";
   static final String METRICS = "metrics.csv";
   static final String MODEL = "model.safetensors";
   static final String SUMMARY = "summary.json";
+  static final String CHECKPOINTS = "checkpoint";
+  static final String BEST = "best";
   private static final String LOCK = ".lock";
+  private static final String DAMAGED = ".damaged";
+  private static final int KEPT = 2;
+  private static final Logger LOG = System.getLogger("org.ghostbatch");
 
   private final Path folder;
   private final FileChannel channel;
   private final FileLock lock;
-  private final StringBuilder metrics = new StringBuilder(EpochRow.CSV_HEADER).append('\n');
+  private TrainingSpec spec;
+  private Checkpoint checkpoint;
 
   private RunFolder(Path folder, FileChannel channel, FileLock lock) {
     this.folder = folder;
@@ -46,10 +68,92 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
    */
   public static RunFolder create(Path folder) {
     Check.present("run folder", "a path", folder);
-    FileChannel channel = null;
     try {
       Files.createDirectories(folder);
-      channel =
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[run folder] cannot make " + folder + ": " + e.getMessage(), e);
+    }
+    RunFolder opened = lock(folder);
+    for (String file : List.of(CONFIG, METRICS, MODEL, SUMMARY, CHECKPOINTS)) {
+      if (Files.exists(folder.resolve(file))) {
+        opened.close();
+        throw Check.bad(
+            "run folder", "a new folder, or one without a run", folder + " with " + file);
+      }
+    }
+    return opened;
+  }
+
+  /**
+   * Opens the folder of a run that goes on. A checkpoint that is damaged is set aside, with a
+   * warning, for the one before it; without any, the run begins anew.
+   *
+   * @throws IllegalArgumentException where it holds no run, or another process uses it
+   */
+  public static RunFolder resume(Path folder) {
+    Check.present("run folder", "a path", folder);
+    if (!Files.isRegularFile(folder.resolve(CONFIG))) {
+      throw Check.bad(
+          "run folder",
+          "a folder with a run, that is with " + CONFIG,
+          Files.isDirectory(folder) ? folder + " without it" : "no folder " + folder);
+    }
+    RunFolder opened = lock(folder);
+    try {
+      opened.readRun();
+      return opened;
+    } catch (RuntimeException e) {
+      opened.close();
+      throw e;
+    }
+  }
+
+  private void readRun() {
+    spec = config(folder);
+    removeTemporaries();
+    for (Path file : Checkpoint.files(folder.resolve(CHECKPOINTS))) {
+      try {
+        checkpoint = Checkpoint.read(file);
+        return;
+      } catch (IllegalArgumentException | UncheckedIOException e) {
+        checkpoint = null;
+        LOG.log(
+            Logger.Level.WARNING,
+            "{0}; falling back to the checkpoint before it, if there is one",
+            e.getMessage());
+        setAside(file);
+      }
+    }
+  }
+
+  private static void setAside(Path file) {
+    try {
+      Files.move(
+          file,
+          file.resolveSibling(file.getFileName() + DAMAGED),
+          StandardCopyOption.REPLACE_EXISTING);
+    } catch (IOException e) {
+      LOG.log(Logger.Level.WARNING, "[run folder] cannot rename {0}: {1}", file, e.getMessage());
+    }
+  }
+
+  /** What a process that was killed while it wrote has left. */
+  private void removeTemporaries() {
+    for (Path place : List.of(folder, folder.resolve(CHECKPOINTS), folder.resolve(BEST))) {
+      try {
+        if (Files.isDirectory(place)) {
+          AtomicFiles.removeTemporaries(place);
+        }
+      } catch (IOException e) {
+        LOG.log(Logger.Level.WARNING, "[run folder] cannot tidy {0}: {1}", place, e.getMessage());
+      }
+    }
+  }
+
+  private static RunFolder lock(Path folder) {
+    try {
+      FileChannel channel =
           FileChannel.open(
               folder.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
       FileLock lock = tryLock(channel);
@@ -57,18 +161,10 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
         channel.close();
         throw Check.bad("run folder", "a folder that no other run uses", folder);
       }
-      for (String file : List.of(CONFIG, METRICS, MODEL, SUMMARY)) {
-        if (Files.exists(folder.resolve(file))) {
-          lock.release();
-          channel.close();
-          throw Check.bad(
-              "run folder", "a new folder, or one without a run", folder + " with " + file);
-        }
-      }
       return new RunFolder(folder, channel, lock);
     } catch (IOException e) {
       throw new UncheckedIOException(
-          "[run folder] cannot make " + folder + ": " + e.getMessage(), e);
+          "[run folder] cannot open " + folder + ": " + e.getMessage(), e);
     }
   }
 
@@ -107,6 +203,31 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     return folder;
   }
 
+  /**
+   * The settings of the run that is resumed.
+   *
+   * @throws IllegalStateException for a new run
+   */
+  public TrainingSpec spec() {
+    if (spec == null) {
+      throw new IllegalStateException("[run folder] needs a run to resume, got a new one");
+    }
+    return spec;
+  }
+
+  /** The checkpoint that the run goes on from; null where it begins. */
+  public Checkpoint checkpoint() {
+    return checkpoint;
+  }
+
+  /** Takes a prepared trainer to where the run was left. */
+  public void restore(Trainer trainer) {
+    if (checkpoint != null) {
+      trainer.restore(checkpoint);
+      checkpoint = null; // it is as large as the vectors
+    }
+  }
+
   @Override
   public void onStart(Trainer trainer) {
     Engine engine = trainer.engine();
@@ -120,7 +241,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
             .put("micro_batch", engine.microBatch())
             .put("threads", trainer.threads())
             .put("engine_bytes", engine.bytes())
-            .put("data_fingerprint", trainer.data().fingerprint())
+            .put("data_fingerprint", trainer.fingerprint())
             .put(
                 "versions",
                 new JsonObject()
@@ -131,6 +252,14 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
             .put("kernels", kernels);
     JsonObject config = trainer.spec().toJson().put(TrainingSpec.RESOLVED, resolved);
     write(CONFIG, Json.writeIndented(config));
+    writeMetrics(trainer);
+    removeFallen(trainer);
+  }
+
+  private void writeMetrics(Trainer trainer) {
+    boolean validation = trainer.spec().validation() > 0;
+    StringBuilder metrics = new StringBuilder(EpochRow.csvHeader(validation)).append('\n');
+    trainer.rows().forEach(row -> metrics.append(row.csv(validation)).append('\n'));
     write(METRICS, metrics.toString());
   }
 
@@ -141,12 +270,95 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
 
   @Override
   public void onEpochEnd(Trainer trainer, EpochRow row) {
-    metrics.append(row.csv()).append('\n');
-    write(METRICS, metrics.toString());
+    // A full disk may have room again later: training goes on, and the next row tries again.
+    attempt(() -> writeMetrics(trainer));
+    if (best(trainer).contains(row.epoch())) {
+      attempt(
+          () -> {
+            createFolder(BEST);
+            trainer.save(bestFile(row.epoch()));
+            removeFallen(trainer);
+          });
+    }
+  }
+
+  @Override
+  public void onCheckpoint(Trainer trainer) {
+    attempt(
+        () -> {
+          Path written = trainer.checkpoint().write(createFolder(CHECKPOINTS));
+          List<Path> files = Checkpoint.files(folder.resolve(CHECKPOINTS));
+          // A run that fell back to an earlier checkpoint may meet later ones of its first course.
+          int at = files.indexOf(written);
+          for (int i = 0; i < files.size(); i++) {
+            if (i < at || i >= at + KEPT) {
+              remove(files.get(i));
+            }
+          }
+        });
+  }
+
+  private static void attempt(Runnable writing) {
+    try {
+      writing.run();
+    } catch (UncheckedIOException e) {
+      LOG.log(Logger.Level.WARNING, "{0}; training goes on", e.getMessage());
+    }
+  }
+
+  private Path createFolder(String name) {
+    try {
+      return Files.createDirectories(folder.resolve(name));
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[run folder] cannot make " + folder.resolve(name) + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static void remove(Path file) {
+    try {
+      Files.deleteIfExists(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[run folder] cannot remove " + file + ": " + e.getMessage(), e);
+    }
+  }
+
+  private Path bestFile(int epoch) {
+    return folder.resolve(BEST).resolve("epoch-" + epoch + ".safetensors");
+  }
+
+  /** Epochs of the best validation accuracy so far: ties by loss, then the earlier. */
+  private static List<Integer> best(Trainer trainer) {
+    return trainer.rows().stream()
+        .filter(row -> Double.isFinite(row.validationAccuracy()))
+        .sorted(
+            Comparator.comparingDouble(EpochRow::validationAccuracy)
+                .reversed()
+                .thenComparingDouble(EpochRow::validationLoss)
+                .thenComparingInt(EpochRow::epoch))
+        .limit(trainer.spec().keepBest())
+        .map(EpochRow::epoch)
+        .toList();
+  }
+
+  /** Removes the networks of epochs that are not among the best any more. */
+  private void removeFallen(Trainer trainer) {
+    if (!Files.isDirectory(folder.resolve(BEST))) {
+      return;
+    }
+    List<Path> best = best(trainer).stream().map(this::bestFile).toList();
+    try (Stream<Path> files = Files.list(folder.resolve(BEST))) {
+      files.filter(file -> !best.contains(file)).forEach(RunFolder::remove);
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[run folder] cannot read " + folder.resolve(BEST) + ": " + e.getMessage(), e);
+    }
   }
 
   @Override
   public void onEnd(Trainer trainer, History history) {
+    attempt(() -> writeMetrics(trainer));
     trainer.save(folder.resolve(MODEL));
     write(SUMMARY, Json.writeIndented(summary(trainer, history)));
   }
@@ -177,6 +389,15 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     json.put("test_loss", test == null ? null : Json.finiteOrNull(test.loss()));
     json.put("test_accuracy", test == null ? null : test.accuracy());
     json.put("best_test_accuracy", Json.finiteOrNull(history.bestTestAccuracy()));
+    if (spec.validation() > 0) {
+      EpochRow last = history.epochs().isEmpty() ? null : history.last();
+      json.put("validation_loss", last == null ? null : Json.finiteOrNull(last.validationLoss()));
+      json.put(
+          "validation_accuracy",
+          last == null ? null : Json.finiteOrNull(last.validationAccuracy()));
+      List<Integer> epochs = best(trainer);
+      json.put("best_epochs", epochs);
+    }
     json.put("weight_distance", Json.finiteOrNull(history.weightDistance()));
     json.put("images_per_second", Json.finiteOrNull(history.imagesPerSecond()));
     json.put("peak_rss_bytes", peakResidentBytes());

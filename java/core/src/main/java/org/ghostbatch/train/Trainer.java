@@ -3,7 +3,9 @@ package org.ghostbatch.train;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Normalization;
@@ -23,12 +25,15 @@ import org.ghostbatch.device.Samples;
 import org.ghostbatch.device.StepSpec;
 import org.ghostbatch.device.Tensor;
 import org.ghostbatch.device.VectorKernels;
+import org.ghostbatch.io.Json;
 import org.ghostbatch.nn.Linear;
 import org.ghostbatch.nn.MicroBatch;
 import org.ghostbatch.nn.ModelFile;
 import org.ghostbatch.nn.Models;
 import org.ghostbatch.nn.Network;
+import org.ghostbatch.nn.Parameter;
 import org.ghostbatch.nn.Sequential;
+import org.ghostbatch.nn.Statistics;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.LearningRate;
@@ -77,17 +82,22 @@ public final class Trainer implements AutoCloseable {
   private Tensor start;
   private Dataset whole;
   private Dataset prepared;
+  private Dataset validation;
+  private WeightAverage average;
   private float[] factors;
   private double[] noise = new double[0];
 
   // Of the run so far.
-  private long updates;
-  private long trained;
+  private RunState state = new RunState();
+  private long begin = System.nanoTime();
   private double lastLoss = Double.NaN;
   private double lastAccuracy = Double.NaN;
   private double lastGradientNorm = Double.NaN;
-  private double lastRate = Double.NaN;
   private boolean fitted;
+  private boolean restored;
+  private boolean finished;
+  private long saved;
+  private String fingerprint;
   private boolean closed;
   private volatile boolean stopped;
 
@@ -111,6 +121,13 @@ public final class Trainer implements AutoCloseable {
   public static Builder of(TrainingSpec spec, int classes) {
     Check.present("trainer", "a spec", spec);
     return new Builder(Models.byName(spec.model(), classes), spec.toBuilder());
+  }
+
+  /** A builder for these layers with the settings of a spec, as for a run that goes on. */
+  public static Builder of(Sequential layers, TrainingSpec spec) {
+    return new Builder(
+        Check.present("trainer", "layers", layers),
+        Check.present("trainer", "a spec", spec).toBuilder());
   }
 
   /** The name of these layers, where they are one of {@link Models}. */
@@ -378,6 +395,15 @@ public final class Trainer implements AutoCloseable {
           "trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
     }
     Dataset used = spec.trainSamples() == 0 ? train : train.take(spec.trainSamples());
+    if (spec.validation() > 0) {
+      if (sampleWeights != null) {
+        throw Check.bad(
+            "trainer", "no validation share beside weights of samples", spec.validation());
+      }
+      Dataset.Split split = used.split(spec.validation(), spec.seed());
+      used = split.train();
+      validation = split.validation();
+    }
     network = Network.of(layers, train.shape());
     if (train.classes() > network.classes()) {
       throw Check.bad(
@@ -449,6 +475,7 @@ public final class Trainer implements AutoCloseable {
     }
     engine.parametersChanged();
     vectors.copy(engine.parameters(), start);
+    average = WeightAverage.of(spec, device, vectors, engine.parameters());
     if (spec.gradientNoise() > 0 || sampleWeights != null) {
       factors = new float[spec.batch().largest()];
     }
@@ -507,7 +534,7 @@ public final class Trainer implements AutoCloseable {
    */
   public History fit(Dataset train, Dataset test) {
     Check.present("trainer", "training data", train);
-    if (fitted || updates > 0) {
+    if (fitted || state.updates > 0 && !restored) {
       throw new IllegalStateException(
           "[trainer] needs a new trainer for another run, got one that has trained");
     }
@@ -531,123 +558,237 @@ public final class Trainer implements AutoCloseable {
 
   private History run(BatchFeed feed, Dataset train, Dataset test) {
     listeners.forEach(listener -> listener.onStart(this));
-    List<EpochRow> rows = new ArrayList<>();
-    long begin = System.nanoTime();
-    Clock total = new Clock();
+    begin = System.nanoTime();
+    TrainingClock total = new TrainingClock();
     Evaluation tested = null;
     boolean cut = false;
-    int epoch = 0;
-    while (!stopped && !plan.done(epoch, updates)) {
-      int batch = plan.batch(epoch);
-      int of = plan.updatesOf(epoch);
-      Clock clock = new Clock();
-      double loss = 0;
-      double correct = 0;
-      double norms = 0;
-      long seen = 0;
-      int done = 0;
+    // An epoch in progress is closed also where the run has come to its end within it.
+    while (!stopped && (state.done > 0 || !over())) {
+      int batch = plan.batch(state.epoch);
+      int of = plan.updatesOf(state.epoch);
+      TrainingClock clock = new TrainingClock();
       clock.start();
-      feed.start(epoch, batch);
-      while (done < of && !(spec.updates() > 0 && updates >= spec.updates())) {
+      feed.start(state.epoch, batch);
+      feed.skip(state.done);
+      while (state.done < of && !(spec.updates() > 0 && state.updates >= spec.updates())) {
         if (stopped) {
           cut = true;
           break;
         }
         feed.next();
         trainStep.epoch(feed.augmentationEpoch());
-        update(feed.samples(), feed.rows(), feed.count(), factors(feed), plan.rate(epoch, done));
-        loss += result.loss();
-        correct += result.correct();
-        norms += lastGradientNorm;
-        seen += feed.count();
-        done++;
-        clock.lap(feed.count(), updates > 2);
+        double rate = plan.rate(state.epoch, state.done);
+        update(feed.samples(), feed.rows(), feed.count(), factors(feed), rate);
+        state.loss += result.loss();
+        state.correct += result.correct();
+        state.norms += lastGradientNorm;
+        state.seen += feed.count();
+        state.done++;
+        clock.lap(feed.count(), state.updates > 2);
         for (int i = 0; i < listeners.size(); i++) {
           listeners.get(i).onUpdate(this);
         }
+        if (spec.checkpointEvery().dueAfterUpdate(state.updates)) {
+          saveCheckpoint();
+        }
       }
       total.add(clock);
-      if (done == 0) {
+      boolean part = state.done < of;
+      if (part) {
+        // A longer run goes on within this epoch, so its state is saved before the epoch is closed.
+        lastCheckpoint();
+      }
+      if (state.done == 0) {
         break;
       }
-      epoch++;
       // A run that is stopped within an epoch should end soon: the row has no test figures then.
       tested = test == null || cut ? null : evaluate(test);
+      Evaluation validated = validation == null || cut ? null : evaluate(validation);
       EpochRow row =
           new EpochRow(
-              epoch,
-              updates,
-              trained,
+              state.epoch + 1,
+              state.updates,
+              state.samples,
               batch,
-              lastRate,
-              loss / seen,
-              correct / seen,
+              state.lastRate,
+              state.loss / state.seen,
+              state.correct / state.seen,
               tested == null ? Double.NaN : tested.loss(),
               tested == null ? Double.NaN : tested.accuracy(),
               weightDistance(),
-              norms / done,
+              state.norms / state.done,
               clock.imagesPerSecond(true),
-              (System.nanoTime() - begin) / 1e9);
-      rows.add(row);
+              seconds(),
+              validated == null ? Double.NaN : validated.loss(),
+              validated == null ? Double.NaN : validated.accuracy());
+      state.epochDone(row);
+      if (!part && average != null) {
+        average.afterEpoch(state.epoch, engine.parameters());
+      }
+      if (validated != null) {
+        state.validated(validated);
+      }
       for (TrainingListener listener : listeners) {
         listener.onEpochEnd(this, row);
       }
+      if (!part && spec.checkpointEvery().dueAfterEpoch(state.epoch)) {
+        saveCheckpoint();
+      }
+    }
+    lastCheckpoint();
+    finished = true;
+    boolean ended = !cut && over();
+    if (ended && average != null && average.count() > 0) {
+      takeAverage(train);
+      tested = null;
+    }
+    if (test != null && tested == null && !cut) {
+      tested = evaluate(test);
     }
     History history =
         new History(
-            rows,
-            cut || !plan.done(epoch, updates),
-            updates,
+            state.rows,
+            !ended,
+            state.updates,
             cut ? null : evaluate(train),
             tested,
             weightDistance(),
             total.imagesPerSecond(false),
-            (System.nanoTime() - begin) / 1e9);
+            seconds());
     for (TrainingListener listener : listeners) {
       listener.onEnd(this, history);
     }
     return history;
   }
 
+  private boolean over() {
+    boolean early = spec.earlyStop() > 0 && state.sinceBest >= spec.earlyStop();
+    return early || plan.done(state.epoch, state.updates);
+  }
+
+  private void saveCheckpoint() {
+    saved = state.updates;
+    listeners.forEach(listener -> listener.onCheckpoint(this));
+  }
+
+  /** Saves the state in which a run ends, unless that is saved, or nothing is to be. */
+  private void lastCheckpoint() {
+    if (saved != state.updates && !spec.checkpointEvery().equals(CheckpointInterval.NONE)) {
+      saveCheckpoint();
+    }
+  }
+
+  /** Makes the average of the weights the network. */
+  private void takeAverage(Dataset train) {
+    vectors.copy(average.weights(), engine.parameters());
+    engine.parametersChanged();
+    recomputeStatistics(train);
+  }
+
+  private double seconds() {
+    return state.seconds + (System.nanoTime() - begin) / 1e9;
+  }
+
   /**
-   * Time of training phases; the first two updates warm caches and compile, and count only where
-   * nothing else does.
+   * The state between two updates, as far as the run has come: copies of all vectors, about four
+   * times the parameters.
+   *
+   * @throws IllegalStateException after a run's end, as its last epoch is closed then
    */
-  private static final class Clock {
-    private long last;
-    private long nanos;
-    private long images;
-    private long warmNanos;
-    private long warmImages;
-
-    void start() {
-      last = System.nanoTime();
+  public Checkpoint checkpoint() {
+    ready();
+    if (finished) {
+      throw new IllegalStateException(
+          "[trainer] needs a run in progress for a checkpoint, got one that has ended");
     }
+    Map<String, Object> tensors = new LinkedHashMap<>();
+    stateTensors().forEach((name, tensor) -> tensors.put(name, Checkpoint.save(tensor)));
+    List<String> kept = new ArrayList<>();
+    listeners.forEach(listener -> kept.add(listener.state()));
+    RunState copy = state.copy(seconds());
+    copy.averages = average == null ? 0 : average.count();
+    return new Checkpoint(spec, copy, identity(), kept, tensors);
+  }
 
-    void lap(int count, boolean warm) {
-      long now = System.nanoTime();
-      nanos += now - last;
-      images += count;
-      if (warm) {
-        warmNanos += now - last;
-        warmImages += count;
+  private Map<String, Tensor> stateTensors() {
+    Map<String, Tensor> tensors = new LinkedHashMap<>();
+    tensors.put("parameters", engine.parameters());
+    tensors.put("start", start);
+    if (engine.statistics() != null) {
+      tensors.put("statistics", engine.statistics());
+    }
+    updater.state().forEach(part -> tensors.put("optimizer." + part.name(), part.tensor()));
+    if (average != null) {
+      average.state().forEach(part -> tensors.put(part.name(), part.tensor()));
+    }
+    return tensors;
+  }
+
+  /** What a run that goes on must share with the one that began, beside the spec. */
+  private Map<String, String> identity() {
+    Map<String, String> identity = new LinkedHashMap<>();
+    identity.put("data", fingerprint());
+    identity.put("network", Json.write(network.layers().toJson()));
+    identity.put("micro_batch", Long.toString(engine.microBatch()));
+    return identity;
+  }
+
+  /** The training data's fingerprint. */
+  String fingerprint() {
+    if (fingerprint == null) {
+      fingerprint = prepared.fingerprint();
+    }
+    return fingerprint;
+  }
+
+  /**
+   * Goes on from a checkpoint: between {@link #prepare} and {@link #fit}, or the first {@link
+   * #step}. The run is then the same, bit for bit, as one that never stopped; only {@code threads}
+   * may differ, and its end may be later.
+   *
+   * @throws IllegalArgumentException naming what differs from the run that the checkpoint is of
+   * @throws IllegalStateException where this trainer has trained
+   */
+  public void restore(Checkpoint checkpoint) {
+    Check.present("trainer", "a checkpoint", checkpoint);
+    ready();
+    if (fitted || state.updates > 0) {
+      throw new IllegalStateException(
+          "[trainer] needs a new trainer to resume, got one that has trained");
+    }
+    spec.checkResumes(checkpoint.spec());
+    identity()
+        .forEach(
+            (name, value) -> {
+              String theirs = checkpoint.identity().get(name);
+              if (!value.equals(theirs)) {
+                throw Check.bad(
+                    "trainer", "the " + name + " that the run began with, " + theirs, value);
+              }
+            });
+    Map<String, Tensor> tensors = stateTensors();
+    if (!tensors.keySet().equals(checkpoint.names())) {
+      throw Check.bad("trainer", "a checkpoint with " + tensors.keySet(), checkpoint.names());
+    }
+    tensors.forEach(checkpoint::restore);
+    engine.parametersChanged();
+    state = checkpoint.state().copy(checkpoint.state().seconds);
+    saved = state.updates;
+    updater.updates(state.updates);
+    if (average != null) {
+      average.count(state.averages);
+    }
+    for (int i = 0; i < Math.min(listeners.size(), checkpoint.listeners().size()); i++) {
+      if (checkpoint.listeners().get(i) instanceof String text) {
+        listeners.get(i).restore(text);
       }
-      last = now;
     }
+    restored = true;
+  }
 
-    void add(Clock other) {
-      nanos += other.nanos;
-      images += other.images;
-      warmNanos += other.warmNanos;
-      warmImages += other.warmImages;
-    }
-
-    double imagesPerSecond(boolean orCold) {
-      if (warmImages > 0) {
-        return warmImages / (warmNanos / 1e9);
-      }
-      return orCold ? images / (nanos / 1e9) : Double.NaN;
-    }
+  /** Rows of the epochs so far. */
+  List<EpochRow> rows() {
+    return List.copyOf(state.rows);
   }
 
   /** Factors of the samples' gradients, or null for 1. */
@@ -660,7 +801,7 @@ public final class Trainer implements AutoCloseable {
       if (noise.length != count) {
         noise = new double[count];
       }
-      Philox.gaussian(spec.seed(), Purpose.NOISE.stream(0), trained, noise);
+      Philox.gaussian(spec.seed(), Purpose.NOISE.stream(0), state.samples, noise);
     }
     for (int i = 0; i < count; i++) {
       double factor = spec.gradientNoise() > 0 ? 1 + spec.gradientNoise() * noise[i] : 1;
@@ -688,9 +829,12 @@ public final class Trainer implements AutoCloseable {
 
   private void update(
       Samples samples, int[] rows, int count, float[] weights, double learningRate) {
-    trainStep.step(updates);
+    trainStep.step(state.updates);
     engine.step(samples, rows, count, weights, trainStep, null, null, result);
     double norm = vectors.norm(engine.gradients());
+    if (!Double.isFinite(result.loss()) || !Double.isFinite(norm)) {
+      throw diverged(result.loss() / count, norm);
+    }
     double clip = spec.clipGradientNorm();
     updater.update(
         learningRate,
@@ -698,12 +842,45 @@ public final class Trainer implements AutoCloseable {
         engine.parameters(),
         engine.gradients());
     engine.parametersChanged();
-    updates++;
-    trained += count;
+    if (average != null) {
+      average.afterUpdate(engine.parameters());
+    }
+    state.updates++;
+    state.samples += count;
+    state.lastRate = learningRate;
     lastLoss = result.loss() / count;
     lastAccuracy = (double) result.correct() / count;
     lastGradientNorm = norm;
-    lastRate = learningRate;
+  }
+
+  /** Why an update was not made: the weights are those before it. */
+  private DivergedException diverged(double loss, double norm) {
+    String where = null;
+    // The first layer, from the input on, whose own numbers went wrong: its weights, or the
+    // statistics of what it saw. Gradients come last, as one bad one spoils all before it.
+    for (Parameter parameter : network.parameters()) {
+      if (where == null && !finite(engine.parameters(), parameter.offset(), parameter.elements())) {
+        where = "weights " + parameter.name() + " are not finite";
+      }
+    }
+    for (Statistics seen : network.statistics()) {
+      if (where == null && !finite(engine.statistics(), seen.offset(), 2L * seen.channels())) {
+        where = "what enters batch norm " + seen.name() + " is not finite";
+      }
+    }
+    for (int i = network.parameters().size() - 1; where == null && i >= 0; i--) {
+      Parameter parameter = network.parameters().get(i);
+      if (!finite(engine.gradients(), parameter.offset(), parameter.elements())) {
+        where = "the gradient of " + parameter.name() + " is not finite";
+      }
+    }
+    return new DivergedException(state.updates + 1, loss, norm, where);
+  }
+
+  private boolean finite(Tensor vector, long first, long elements) {
+    try (Tensor slice = vector.slice(first, elements)) {
+      return Double.isFinite(vectors.maxAbs(slice));
+    }
   }
 
   /**
@@ -814,12 +991,12 @@ public final class Trainer implements AutoCloseable {
 
   /** Updates done. */
   public long updates() {
-    return updates;
+    return state.updates;
   }
 
   /** Samples trained on, each epoch's anew. */
   public long samples() {
-    return trained;
+    return state.samples;
   }
 
   /** Mean loss of the last update's batch. */
@@ -839,7 +1016,7 @@ public final class Trainer implements AutoCloseable {
 
   /** Learning rate of the last update. */
   public double lastLearningRate() {
-    return lastRate;
+    return state.lastRate;
   }
 
   /** Euclidean distance of the parameters to their start. */
@@ -935,6 +1112,9 @@ public final class Trainer implements AutoCloseable {
     }
     if (start != null) {
       start.close();
+    }
+    if (average != null) {
+      average.close();
     }
     close(lanes);
   }

@@ -19,4 +19,18 @@ public interface TrainingListener {
 
   /** At the end, whether finished or stopped. */
   default void onEnd(Trainer trainer, History history) {}
+
+  /**
+   * The moment to save {@link Trainer#checkpoint}: as the spec's interval says, and where the run
+   * ends or is stopped.
+   */
+  default void onCheckpoint(Trainer trainer) {}
+
+  /** What checkpoints keep of this listener, or null; given to {@link #restore} on resume. */
+  default String state() {
+    return null;
+  }
+
+  /** Takes what {@link #state} gave, before {@link #onStart}. */
+  default void restore(String state) {}
 }

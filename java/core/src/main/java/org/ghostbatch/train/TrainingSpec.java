@@ -1,5 +1,6 @@
 package org.ghostbatch.train;
 
+import java.util.Objects;
 import java.util.Set;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.DataType;
@@ -229,6 +230,34 @@ public record TrainingSpec(
     b.microBatch = microBatch;
     b.seed = seed;
     return b;
+  }
+
+  /**
+   * Refuses a run that is not the one that began, going on: all but {@code threads} must be the
+   * same, and its end must not be earlier.
+   *
+   * @throws IllegalArgumentException naming the members that differ
+   */
+  public void checkResumes(TrainingSpec begun) {
+    if (epochs < begun.epochs || updates < begun.updates) {
+      throw Check.bad(
+          KIND,
+          "an end not before that of the run that began, "
+              + begun.epochs
+              + " epochs or "
+              + begun.updates
+              + " updates",
+          epochs + " epochs or " + updates + " updates");
+    }
+    JsonObject mine = toJson();
+    JsonObject theirs = begun.toJson();
+    for (String name : mine.names()) {
+      boolean free = name.equals("threads") || name.equals("epochs") || name.equals("updates");
+      if (!free && !Objects.equals(mine.get(name), theirs.get(name))) {
+        throw Check.bad(
+            KIND, name + " " + theirs.get(name) + " of the run that began", mine.get(name));
+      }
+    }
   }
 
   /** Epochs after regime adaptation; 0 where updates count. */

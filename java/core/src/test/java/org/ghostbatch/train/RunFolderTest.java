@@ -40,7 +40,13 @@ class RunFolderTest {
       History history = trainer.fit(TRAIN, TEST);
       assertEquals(
           new TreeSet<>(
-              List.of(".lock", "config.json", "metrics.csv", "model.safetensors", "summary.json")),
+              List.of(
+                  ".lock",
+                  "checkpoint",
+                  "config.json",
+                  "metrics.csv",
+                  "model.safetensors",
+                  "summary.json")),
           files(path));
 
       List<String> metrics = Files.readAllLines(path.resolve("metrics.csv"));

@@ -1,0 +1,144 @@
+package org.ghostbatch.train;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.ghostbatch.io.JsonObject;
+
+/**
+ * Where a run is, beside the tensors: epochs and updates done, the running sums of the epoch in
+ * progress, the rows so far, and what early stop remembers. A checkpoint holds it as JSON.
+ */
+final class RunState {
+  /** Finished epochs. */
+  int epoch;
+
+  /** Updates of the epoch in progress. */
+  int done;
+
+  long updates;
+  long samples;
+
+  // Sums over the epoch in progress.
+  double loss;
+  double correct;
+  double norms;
+  long seen;
+
+  double lastRate = Double.NaN;
+
+  /** Seconds of the parts of the run that went before this one. */
+  double seconds;
+
+  /** Best validation accuracy, and the loss there. */
+  double bestAccuracy = Double.NaN;
+
+  double bestLoss = Double.NaN;
+
+  /** Epochs since then. */
+  int sinceBest;
+
+  /** Weights in the average so far. */
+  long averages;
+
+  final List<EpochRow> rows = new ArrayList<>();
+
+  /** Takes an epoch's validation figures: better is more accurate, or as accurate at less loss. */
+  void validated(Evaluation validation) {
+    boolean better =
+        !(validation.accuracy() <= bestAccuracy)
+            || validation.accuracy() == bestAccuracy && validation.loss() < bestLoss;
+    if (better) {
+      bestAccuracy = validation.accuracy();
+      bestLoss = validation.loss();
+      sinceBest = 0;
+    } else {
+      sinceBest++;
+    }
+  }
+
+  /** Begins the next epoch. */
+  void epochDone(EpochRow row) {
+    rows.add(row);
+    epoch = row.epoch();
+    done = 0;
+    loss = 0;
+    correct = 0;
+    norms = 0;
+    seen = 0;
+  }
+
+  /** A copy that shares nothing, with these seconds. */
+  RunState copy(double secondsNow) {
+    RunState copy = fromJson(toJson());
+    copy.seconds = secondsNow;
+    return copy;
+  }
+
+  JsonObject toJson() {
+    return new JsonObject()
+        .put("epoch", epoch)
+        .put("done", done)
+        .put("updates", updates)
+        .put("samples", samples)
+        .put("loss", loss)
+        .put("correct", correct)
+        .put("norms", norms)
+        .put("seen", seen)
+        .put("last_rate", text(lastRate))
+        .put("seconds", seconds)
+        .put("best_accuracy", text(bestAccuracy))
+        .put("best_loss", text(bestLoss))
+        .put("since_best", sinceBest)
+        .put("averages", averages)
+        .put("rows", rows.stream().map(row -> row.csv(true)).toList());
+  }
+
+  /** As text, since JSON has no NaN and no infinity. */
+  private static String text(double value) {
+    return Double.toString(value);
+  }
+
+  static RunState fromJson(JsonObject json) {
+    RunState state = new RunState();
+    state.epoch = count(json.getInt("epoch"));
+    state.done = count(json.getInt("done"));
+    state.updates = count(json.getLong("updates"));
+    state.samples = count(json.getLong("samples"));
+    state.loss = json.getDouble("loss");
+    state.correct = json.getDouble("correct");
+    state.norms = json.getDouble("norms");
+    state.seen = count(json.getLong("seen"));
+    state.lastRate = number(json, "last_rate");
+    state.seconds = json.getDouble("seconds");
+    state.bestAccuracy = number(json, "best_accuracy");
+    state.bestLoss = number(json, "best_loss");
+    state.sinceBest = count(json.getInt("since_best"));
+    state.averages = count(json.getLong("averages"));
+    for (Object row : json.getList("rows")) {
+      if (!(row instanceof String text)) {
+        throw Check.bad("checkpoint", "rows as texts", row);
+      }
+      state.rows.add(EpochRow.parse(text));
+    }
+    return state;
+  }
+
+  private static int count(int value) {
+    return (int) count((long) value);
+  }
+
+  private static long count(long value) {
+    if (value < 0) {
+      throw Check.bad("checkpoint", "counts >= 0", value);
+    }
+    return value;
+  }
+
+  private static double number(JsonObject json, String name) {
+    try {
+      return Double.parseDouble(json.getString(name));
+    } catch (NumberFormatException e) {
+      throw Check.bad("checkpoint", "a number for " + name, json.getString(name));
+    }
+  }
+}

@@ -7,6 +7,7 @@ namespace {
 
 constexpr const char* kConvolution = "convolution";
 constexpr const char* kLinear = "linear";
+constexpr int64_t kLargestPad = int64_t{1} << 20;  // more is a mistake, and sizes would overflow
 
 void check_relu(const char* kernel, bool relu, bool backward) {
   if (relu && backward) fail(kernel, "no fused relu where backward is wanted", "both");
@@ -33,8 +34,8 @@ const ConvolutionSpec& checked(const ConvolutionSpec& spec, bool backward) {
   }
   const int64_t extent_h = spec.dilation_h * (spec.kernel_h - 1) + 1;
   const int64_t extent_w = spec.dilation_w * (spec.kernel_w - 1) + 1;
-  check_range(kernel, "pad_h", spec.pad_h, 0, extent_h - 1);
-  check_range(kernel, "pad_w", spec.pad_w, 0, extent_w - 1);
+  check_range(kernel, "pad_h", spec.pad_h, 0, kLargestPad);
+  check_range(kernel, "pad_w", spec.pad_w, 0, kLargestPad);
   check_range(kernel, "extent of the dilated filter over height", extent_h, 1, spec.height + 2 * spec.pad_h);
   check_range(kernel, "extent of the dilated filter over width", extent_w, 1, spec.width + 2 * spec.pad_w);
   check_product(kernel, "src", spec.batch, spec.height, spec.width, spec.channels);

@@ -26,8 +26,10 @@ const PoolSpec& checked(const PoolSpec& spec) {
   }
   check_range(kKernel, "pad_h", spec.pad_h, 0, spec.window_h - 1);
   check_range(kKernel, "pad_w", spec.pad_w, 0, spec.window_w - 1);
-  check_range(kKernel, "window_h", spec.window_h, 1, spec.height + 2 * spec.pad_h);
-  check_range(kKernel, "window_w", spec.window_w, 1, spec.width + 2 * spec.pad_w);
+  check_range(kKernel, "extra_h", spec.extra_h, 0, spec.window_h - 1 - spec.pad_h);
+  check_range(kKernel, "extra_w", spec.extra_w, 0, spec.window_w - 1 - spec.pad_w);
+  check_range(kKernel, "window_h", spec.window_h, 1, spec.height + 2 * spec.pad_h + spec.extra_h);
+  check_range(kKernel, "window_w", spec.window_w, 1, spec.width + 2 * spec.pad_w + spec.extra_w);
   check_product(kKernel, "src", spec.batch, spec.height, spec.width, spec.channels);
   check_product(kKernel, "dst", spec.batch, spec.out_height(), spec.out_width(), spec.channels);
   return spec;

@@ -182,12 +182,13 @@ int32_t Graph::pool(const char* name, int32_t src, const PoolSpec& spec) {
                 "]");
   }
   if (spec.window_h < 1 || spec.window_w < 1 || spec.stride_h < 1 || spec.stride_w < 1 || spec.pad_h < 0 ||
-      spec.pad_w < 0) {
+      spec.pad_w < 0 || spec.extra_h < 0 || spec.extra_w < 0) {
     throw Error(std::string("[network ") + name + "] needs window and stride of at least 1 and padding of at least 0");
   }
   Operation operation(OperationKind::pool, name, src);
   operation.pool = spec;
-  const bool fits = from.height + 2 * spec.pad_h >= spec.window_h && from.width + 2 * spec.pad_w >= spec.window_w;
+  const bool fits = from.height + 2 * spec.pad_h + spec.extra_h >= spec.window_h &&
+                    from.width + 2 * spec.pad_w + spec.extra_w >= spec.window_w;
   return push(std::move(operation), fits ? spec.out_height() : 0, fits ? spec.out_width() : 0, from.channels);
 }
 

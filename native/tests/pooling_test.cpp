@@ -9,15 +9,15 @@ struct PoolResult {
   std::vector<double> dst, workspace, diff_src;
 };
 
-int64_t out_size(int64_t size, int64_t pad, int64_t window, int64_t stride) {
-  return (size + 2 * pad - window) / stride + 1;
+int64_t out_size(int64_t size, int64_t padding, int64_t window, int64_t stride) {
+  return (size + padding - window) / stride + 1;
 }
 
 /// Each window by its cells; the gradient goes to the first largest, or in equal shares to the cells inside.
 PoolResult formula(const PoolSpec& spec, const std::vector<double>& src, const std::vector<double>& diff_dst,
                    int64_t rows) {
-  const int64_t out_h = out_size(spec.height, spec.pad_h, spec.window_h, spec.stride_h);
-  const int64_t out_w = out_size(spec.width, spec.pad_w, spec.window_w, spec.stride_w);
+  const int64_t out_h = out_size(spec.height, 2 * spec.pad_h + spec.extra_h, spec.window_h, spec.stride_h);
+  const int64_t out_w = out_size(spec.width, 2 * spec.pad_w + spec.extra_w, spec.window_w, spec.stride_w);
   PoolResult result;
   result.dst.assign(static_cast<size_t>(spec.batch * out_h * out_w * spec.channels), NAN);
   result.workspace.assign(result.dst.size(), 255);
@@ -92,11 +92,25 @@ std::vector<PoolSpec> grid() {
       specs.push_back(spec);
       spec.window_h = spec.window_w = 3;  // windows that overlap
       specs.push_back(spec);
-      spec.pad_h = spec.pad_w = 1;
+      spec.extra_h = 1;  // Keras's `same` for an even height, of an odd width one on both sides
+      spec.pad_w = 1;
+      specs.push_back(spec);
+      spec.extra_h = 0;
+      spec.pad_h = 1;
       specs.push_back(spec);
       spec.stride_h = 1;
       spec.stride_w = 4;  // windows with gaps
       specs.push_back(spec);
+      spec.pad_w = 0;
+      spec.extra_w = 2;
+      specs.push_back(spec);
+      spec.window_h = spec.window_w = spec.stride_h = spec.stride_w = 2;  // windows apart, the last one cut
+      spec.pad_h = 0;
+      spec.extra_h = spec.extra_w = 1;
+      specs.push_back(spec);
+      spec.extra_h = spec.extra_w = 0;
+      spec.stride_h = 1;
+      spec.stride_w = 4;
       spec.window_h = 8;  // global
       spec.window_w = 7;
       spec.pad_h = spec.pad_w = 0;
@@ -117,7 +131,8 @@ std::string describe(const PoolSpec& spec) {
   std::ostringstream out;
   out << (spec.kind == PoolKind::max ? "max" : "average") << " [" << spec.batch << "," << spec.height << ","
       << spec.width << "," << spec.channels << "] window=" << spec.window_h << "," << spec.window_w
-      << " stride=" << spec.stride_h << "," << spec.stride_w << " pad=" << spec.pad_h << "," << spec.pad_w;
+      << " stride=" << spec.stride_h << "," << spec.stride_w << " pad=" << spec.pad_h << "," << spec.pad_w
+      << " extra=" << spec.extra_h << "," << spec.extra_w;
   return out.str();
 }
 
@@ -146,6 +161,8 @@ TEST(Pooling, RefusesBadSpecsAndArguments) {
     refuse([](auto& s) { s.window_h = 7; }, "window_h in [1, 6], got 7");
     refuse([](auto& s) { s.pad_h = 2; }, "pad_h in [0, 1], got 2");
     refuse([](auto& s) { s.pad_w = -1; }, "pad_w in [0, 1]");
+    refuse([](auto& s) { s.extra_h = -1; }, "extra_h in [0, 1]");
+    refuse([](auto& s) { s.pad_w = s.extra_w = 1; }, "extra_w in [0, 0], got 1");
     refuse([](auto& s) { s.height = s.width = s.window_h = s.window_w = 16; }, "at most 255 cells");
     refuse([](auto& s) { s.batch = s.height = s.width = 2000000000; }, "at most 2^48 elements");
     refuse([](auto& s) { s.type = DataType::u8; }, "got u8");
@@ -260,6 +277,7 @@ TEST(Pooling, GradientsAreThoseOfDifferences) {
     spec.window_h = spec.window_w = 3;
     spec.stride_h = spec.stride_w = 2;
     spec.pad_h = 1;
+    spec.extra_w = 1;
     SCOPED_TRACE(describe(spec));
     Random random(9);
     std::vector<double> src = random.normals(spec.src_elements());

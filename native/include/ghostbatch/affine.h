@@ -17,7 +17,7 @@ struct ConvolutionSpec {
   int64_t kernel_w = 1;  // S
   int64_t stride_h = 1;
   int64_t stride_w = 1;
-  int64_t pad_h = 0;  // rows of zeros above and below; less than the extent of the (dilated) filter
+  int64_t pad_h = 0;  // rows of zeros above and below
   int64_t pad_w = 0;  // columns of zeros left and right
   int64_t dilation_h = 1;  // 1: dense filter
   int64_t dilation_w = 1;

@@ -6,8 +6,10 @@ namespace ghostbatch {
 
 enum class PoolKind : int32_t { max = 0, average = 1 };
 
-/// Pooling of [N,H,W,C] to [N,P,Q,C], P = floor((H + 2 pad_h - window_h) / stride_h) + 1. Padding never wins a maximum
-/// and does not count in an average (divisor: cells inside the image). Global pooling is a window of H x W.
+/// Pooling of [N,H,W,C] to [N,P,Q,C], P = floor((H + 2 pad_h + extra_h - window_h) / stride_h) + 1. Padding never wins a
+/// maximum and does not count in an average (divisor: cells inside the image). Global pooling is a window of H x W.
+/// Keras's `same` is P = ceil(H / stride_h): a padding of d = max(0, (P - 1) stride_h + window_h - H), pad_h = floor(d / 2)
+/// of it above, the odd row below: extra_h = d mod 2.
 struct PoolSpec {
   PoolKind kind = PoolKind::max;
   int64_t batch = 1;
@@ -18,12 +20,14 @@ struct PoolSpec {
   int64_t window_w = 1;
   int64_t stride_h = 1;
   int64_t stride_w = 1;
-  int64_t pad_h = 0;  // < window_h
+  int64_t pad_h = 0;  // rows above and below, < window_h
   int64_t pad_w = 0;
+  int64_t extra_h = 0;  // further rows below; pad_h + extra_h < window_h
+  int64_t extra_w = 0;  // further columns on the right
   DataType type = DataType::f32;
 
-  int64_t out_height() const { return (height + 2 * pad_h - window_h) / stride_h + 1; }
-  int64_t out_width() const { return (width + 2 * pad_w - window_w) / stride_w + 1; }
+  int64_t out_height() const { return (height + 2 * pad_h + extra_h - window_h) / stride_h + 1; }
+  int64_t out_width() const { return (width + 2 * pad_w + extra_w - window_w) / stride_w + 1; }
   int64_t src_elements() const { return batch * height * width * channels; }
   int64_t dst_elements() const { return batch * out_height() * out_width() * channels; }
 };

@@ -239,7 +239,8 @@ final class TrainFlags {
         names = "--model",
         paramLabel = "M",
         description =
-            "The network: softmax, f1, lenet-small, lenet, resnet20, resnet44 or resnet110.")
+            "The network: softmax, f1, f2, c1, c2, c3, c4 (Keskar), hoffer-c1, hoffer-c3, lenet-small, lenet, "
+                + "resnet20, resnet44, resnet110, wrn-16-4, vgg11, vgg16 or alexnet.")
     String model;
 
     @Option(

@@ -37,8 +37,8 @@ public record ConvolutionSpec(
     Check.positive(KIND, "kernel width", kernelWidth);
     Check.positive(KIND, "stride height", strideHeight);
     Check.positive(KIND, "stride width", strideWidth);
-    Check.range(KIND, "pad height", padHeight, 0, Integer.MAX_VALUE);
-    Check.range(KIND, "pad width", padWidth, 0, Integer.MAX_VALUE);
+    Check.range(KIND, "pad height", padHeight, 0, 1 << 20);
+    Check.range(KIND, "pad width", padWidth, 0, 1 << 20);
     Check.positive(KIND, "dilation height", dilationHeight);
     Check.positive(KIND, "dilation width", dilationWidth);
     Check.positive(KIND, "groups", groups);

@@ -1,8 +1,12 @@
 package org.ghostbatch.device;
 
 /**
- * Pooling of [N,H,W,C] to [N,P,Q,C], P = floor((H + 2 padHeight - windowHeight) / strideHeight) +
- * 1. Padding never wins a maximum and does not count in an average.
+ * Pooling of [N,H,W,C] to [N,P,Q,C], P = floor((H + 2 padHeight + extraHeight - windowHeight) /
+ * strideHeight) + 1. Padding never wins a maximum and does not count in an average.
+ *
+ * @param padHeight rows above and below
+ * @param extraHeight further rows below; padHeight + extraHeight is less than windowHeight
+ * @param extraWidth further columns on the right
  */
 public record PoolSpec(
     PoolKind kind,
@@ -16,6 +20,8 @@ public record PoolSpec(
     int strideWidth,
     int padHeight,
     int padWidth,
+    int extraHeight,
+    int extraWidth,
     DataType type) {
   private static final String KIND = "pooling";
 
@@ -31,14 +37,15 @@ public record PoolSpec(
     Check.positive(KIND, "stride width", strideWidth);
     Check.range(KIND, "pad height", padHeight, 0, windowHeight - 1);
     Check.range(KIND, "pad width", padWidth, 0, windowWidth - 1);
+    Check.range(KIND, "extra height", extraHeight, 0, windowHeight - 1 - padHeight);
+    Check.range(KIND, "extra width", extraWidth, 0, windowWidth - 1 - padWidth);
     Check.activation(KIND, type);
-    if (windowHeight > height + 2L * padHeight || windowWidth > width + 2L * padWidth) {
+    long paddedHeight = height + 2L * padHeight + extraHeight;
+    long paddedWidth = width + 2L * padWidth + extraWidth;
+    if (windowHeight > paddedHeight || windowWidth > paddedWidth) {
       throw Check.bad(
           KIND,
-          "a window inside the padded image of "
-              + (height + 2L * padHeight)
-              + " x "
-              + (width + 2L * padWidth),
+          "a window inside the padded image of " + paddedHeight + " x " + paddedWidth,
           windowHeight + " x " + windowWidth);
     }
     if (kind == PoolKind.MAX && (long) windowHeight * windowWidth > 255) {
@@ -51,7 +58,20 @@ public record PoolSpec(
   public static PoolSpec of(
       PoolKind kind, int batch, int height, int width, int channels, int window) {
     return new PoolSpec(
-        kind, batch, height, width, channels, window, window, window, window, 0, 0, DataType.F32);
+        kind,
+        batch,
+        height,
+        width,
+        channels,
+        window,
+        window,
+        window,
+        window,
+        0,
+        0,
+        0,
+        0,
+        DataType.F32);
   }
 
   public PoolSpec withStride(int stride) {
@@ -67,9 +87,45 @@ public record PoolSpec(
         stride,
         padHeight,
         padWidth,
+        extraHeight,
+        extraWidth,
         type);
   }
 
+  /**
+   * f32, a square window, padded as Keras's {@code same}: P = ceil(H / stride), from d = max(0, (P
+   * - 1) stride + window - H) rows of padding, floor(d / 2) of them above.
+   */
+  public static PoolSpec same(
+      PoolKind kind, int batch, int height, int width, int channels, int window, int stride) {
+    Check.positive(KIND, "height", height);
+    Check.positive(KIND, "width", width);
+    Check.positive(KIND, "stride", stride);
+    int rows = samePadding(height, window, stride);
+    int columns = samePadding(width, window, stride);
+    return new PoolSpec(
+        kind,
+        batch,
+        height,
+        width,
+        channels,
+        window,
+        window,
+        stride,
+        stride,
+        rows / 2,
+        columns / 2,
+        rows % 2,
+        columns % 2,
+        DataType.F32);
+  }
+
+  private static int samePadding(int size, int window, int stride) {
+    int last = (size - 1) / stride * stride; // where the last window begins
+    return (int) Math.max(0, (long) last + window - size);
+  }
+
+  /** The same on all sides, and no more. */
   public PoolSpec withPadding(int padding) {
     return new PoolSpec(
         kind,
@@ -83,6 +139,8 @@ public record PoolSpec(
         strideWidth,
         padding,
         padding,
+        0,
+        0,
         type);
   }
 
@@ -99,17 +157,19 @@ public record PoolSpec(
         strideWidth,
         padHeight,
         padWidth,
+        extraHeight,
+        extraWidth,
         type);
   }
 
   /** P: rows of the result. */
   public int outHeight() {
-    return (int) ((height + 2L * padHeight - windowHeight) / strideHeight + 1);
+    return (int) ((height + 2L * padHeight + extraHeight - windowHeight) / strideHeight + 1);
   }
 
   /** Q: columns of the result. */
   public int outWidth() {
-    return (int) ((width + 2L * padWidth - windowWidth) / strideWidth + 1);
+    return (int) ((width + 2L * padWidth + extraWidth - windowWidth) / strideWidth + 1);
   }
 
   /** N * H * W * C. */
@@ -136,6 +196,8 @@ public record PoolSpec(
         .stride_w(strideWidth)
         .pad_h(padHeight)
         .pad_w(padWidth)
+        .extra_h(extraHeight)
+        .extra_w(extraWidth)
         .type(type.binding);
   }
 }

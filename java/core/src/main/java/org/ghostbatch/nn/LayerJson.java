@@ -35,7 +35,8 @@ final class LayerJson {
       json.put("type", "maxpool2d")
           .put("kernel", l.kernel())
           .put("stride", l.stride())
-          .put("padding", l.padding());
+          .put("padding", l.padding())
+          .put("border", l.border().toString());
     } else if (layer instanceof AvgPool2d l) {
       json.put("type", "avgpool2d")
           .put("kernel", l.kernel())
@@ -87,8 +88,12 @@ final class LayerJson {
         yield new ReLU();
       }
       case "maxpool2d" -> {
-        only(json, "kernel", "stride", "padding");
-        yield new MaxPool2d(json.getInt("kernel"), json.getInt("stride"), json.getInt("padding"));
+        only(json, "kernel", "stride", "padding", "border");
+        yield new MaxPool2d(
+            json.getInt("kernel"),
+            json.getInt("stride"),
+            json.getInt("padding"),
+            Border.of(json.getString("border")));
       }
       case "avgpool2d" -> {
         only(json, "kernel", "stride", "padding");

@@ -122,27 +122,16 @@ final class NetworkBuilder {
       return add(new Operation.Relu(name, x.number, x.shape), x.flat);
     }
     if (layer instanceof MaxPool2d pool) {
-      return pool(name, PoolKind.MAX, x, pool.kernel(), pool.stride(), pool.padding());
+      return pool(
+          name, PoolKind.MAX, x, pool.kernel(), pool.stride(), pool.padding(), pool.border());
     }
     if (layer instanceof AvgPool2d pool) {
-      return pool(name, PoolKind.AVERAGE, x, pool.kernel(), pool.stride(), pool.padding());
+      return pool(
+          name, PoolKind.AVERAGE, x, pool.kernel(), pool.stride(), pool.padding(), Border.FLOOR);
     }
     if (layer instanceof GlobalAvgPool) {
       SampleShape in = image(x);
-      PoolSpec spec =
-          new PoolSpec(
-              PoolKind.AVERAGE,
-              1,
-              in.height(),
-              in.width(),
-              in.channels(),
-              in.height(),
-              in.width(),
-              1,
-              1,
-              0,
-              0,
-              DataType.F32);
+      PoolSpec spec = pool(PoolKind.AVERAGE, in, in.height(), in.width(), 1, 0);
       return add(
           new Operation.Pool(name, x.number, new SampleShape(1, 1, in.channels()), spec), true);
     }
@@ -258,24 +247,37 @@ final class NetworkBuilder {
     return add(new Operation.Norm(name, x.number, added, in, spec, gamma, beta, running), x.flat);
   }
 
-  private Value pool(String name, PoolKind kind, Value x, int kernel, int stride, int padding) {
+  private Value pool(
+      String name, PoolKind kind, Value x, int kernel, int stride, int padding, Border border) {
     SampleShape in = image(x);
+    boolean clip = border == Border.CLIP;
+    int rows = clip ? Math.min(kernel, in.height() + 2 * padding) : kernel;
+    int columns = clip ? Math.min(kernel, in.width() + 2 * padding) : kernel;
     PoolSpec spec =
-        new PoolSpec(
-            kind,
-            1,
-            in.height(),
-            in.width(),
-            in.channels(),
-            kernel,
-            kernel,
-            stride,
-            stride,
-            padding,
-            padding,
-            DataType.F32);
+        border == Border.SAME
+            ? PoolSpec.same(kind, 1, in.height(), in.width(), in.channels(), kernel, stride)
+            : pool(kind, in, rows, columns, stride, padding);
     SampleShape out = new SampleShape(spec.outHeight(), spec.outWidth(), in.channels());
     return add(new Operation.Pool(name, x.number, out, spec), false);
+  }
+
+  private static PoolSpec pool(
+      PoolKind kind, SampleShape in, int rows, int columns, int stride, int padding) {
+    return new PoolSpec(
+        kind,
+        1,
+        in.height(),
+        in.width(),
+        in.channels(),
+        rows,
+        columns,
+        stride,
+        stride,
+        padding,
+        padding,
+        0,
+        0,
+        DataType.F32);
   }
 
   private Value residual(Placed placed, Residual block, Value x) {

@@ -47,6 +47,7 @@ import org.ghostbatch.device.Tensor;
 import org.ghostbatch.device.VectorKernels;
 import org.ghostbatch.nn.AvgPool2d;
 import org.ghostbatch.nn.BatchNorm;
+import org.ghostbatch.nn.Border;
 import org.ghostbatch.nn.Conv2d;
 import org.ghostbatch.nn.Dropout;
 import org.ghostbatch.nn.Flatten;
@@ -399,8 +400,10 @@ final class Scenarios {
     int depth = c.pick(1, 16, 19);
     int window = c.pick(2, 3);
     int pad = c.pick(0, 1);
+    int extra = pad == 1 ? 0 : c.pick(0, 1);
     PoolSpec v =
-        new PoolSpec(validKind, n, size, size, depth, window, window, 2, 2, pad, pad, type);
+        new PoolSpec(
+            validKind, n, size, size, depth, window, window, 2, 2, pad, pad, extra, extra, type);
     PoolKind kind = c.option("kind", validKind, PoolKind.values());
     int batch = c.size("batch", n);
     int height = c.size("height", size);
@@ -412,6 +415,8 @@ final class Scenarios {
     int strideWidth = c.size("stride width", 2);
     int padHeight = c.size("pad height", pad);
     int padWidth = c.size("pad width", pad);
+    int extraHeight = c.size("extra height", extra);
+    int extraWidth = c.size("extra width", extra);
     DataType wanted = c.option("type", type, TYPES);
     Supplier<PoolSpec> spec =
         () ->
@@ -427,6 +432,8 @@ final class Scenarios {
                 strideWidth,
                 padHeight,
                 padWidth,
+                extraHeight,
+                extraWidth,
                 wanted);
     Supplier<Pooling> kernel = kernel(c, bench, spec::get, () -> bench.device.pooling(spec.get()));
     Tensor src = c.tensor("src", bench, type, v.srcElements());
@@ -1059,6 +1066,7 @@ final class Scenarios {
     int maxKernel = c.size("max kernel", 2);
     int maxStride = c.size("max stride", 2);
     int maxPadding = c.size("max padding", 0);
+    Border border = c.option("border", Border.FLOOR, Border.values());
     int meanKernel = c.size("mean kernel", 2);
     int meanStride = c.size("mean stride", 2);
     int meanPadding = c.size("mean padding", 0);
@@ -1075,7 +1083,7 @@ final class Scenarios {
               new BatchNorm(epsilon),
               ReLU.of(),
               new Residual(inner, shortcut),
-              new MaxPool2d(maxKernel, maxStride, maxPadding),
+              new MaxPool2d(maxKernel, maxStride, maxPadding, border),
               new Dropout(rate),
               new AvgPool2d(meanKernel, meanStride, meanPadding),
               flatten,

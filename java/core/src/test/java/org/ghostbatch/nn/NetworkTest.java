@@ -69,6 +69,8 @@ class NetworkTest {
     assertThrows(IllegalArgumentException.class, () -> Dropout.of(1));
     assertThrows(IllegalArgumentException.class, () -> MaxPool2d.of(16));
     assertThrows(IllegalArgumentException.class, () -> AvgPool2d.of(2).padding(2));
+    assertThrows(
+        IllegalArgumentException.class, () -> MaxPool2d.of(3).padding(1).border(Border.SAME));
     assertThrows(IllegalArgumentException.class, () -> Residual.of(Sequential.of()));
   }
 
@@ -222,6 +224,8 @@ class NetworkTest {
             new BatchNorm(1e-3),
             ReLU.of(),
             MaxPool2d.of(3).stride(2).padding(1),
+            MaxPool2d.of(3).stride(2).border(Border.SAME),
+            MaxPool2d.of(2).border(Border.CLIP),
             AvgPool2d.of(2),
             Dropout.of(0.25),
             Sequential.of(

@@ -20,4 +20,19 @@ inline float from_bfloat16(uint16_t value) {
   return result;
 }
 
+inline void widen_bfloat16(const uint16_t* src, float* dst, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) dst[i] = from_bfloat16(src[i]);
+}
+
+/// An element of a bf16 buffer, for loops that compute in double: rounded to f32, as a kernel holds it, then to bf16.
+class Bfloat16 {
+ public:
+  Bfloat16() = default;
+  explicit Bfloat16(double value) : bits_(to_bfloat16(static_cast<float>(value))) {}
+  explicit operator double() const { return static_cast<double>(from_bfloat16(bits_)); }
+
+ private:
+  uint16_t bits_ = 0;
+};
+
 }  // namespace ghostbatch

@@ -30,10 +30,21 @@ CpuDevice::CpuDevice() {
   const dnnl_version_t& version = *dnnl_version();
   description_ = text("processor: ", cpu_model(), "\noneDNN: ", version.major, ".", version.minor, ".", version.patch,
                       " (", version.hash, "), ", onednn_isa(), "\nown kernels: ", simd_isa());
+  if (!supports_bf16()) {
+    bf16_note_ = text("bf16 needs AVX-512, this CPU has ", onednn_isa());
+  } else if (!has_bf16_instructions()) {
+    bf16_note_ = text("bf16 is emulated, for this CPU has no instructions for it (", onednn_isa(),
+                      "): slower than f32");
+  }
 }
 
 bool CpuDevice::supports(DataType type) const {
   return type == DataType::f32 || (type == DataType::bf16 && supports_bf16());
+}
+const char* CpuDevice::precision_note(DataType type) const {
+  if (type == DataType::f32) return "";
+  if (type == DataType::bf16) return bf16_note_.c_str();
+  return "the cpu backend computes in f32 and bf16, the reference backend in f64 too";
 }
 
 Affine* CpuDevice::convolution(const ConvolutionSpec& spec, bool backward) {

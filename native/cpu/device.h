@@ -14,6 +14,7 @@ class CpuDevice final : public Device {
   const char* name() const override { return "cpu"; }
   const char* description() const override { return description_.c_str(); }
   bool supports(DataType type) const override;
+  const char* precision_note(DataType type) const override;
 
   Affine* convolution(const ConvolutionSpec& spec, bool backward) override;
   Affine* linear(const LinearSpec& spec, bool backward) override;
@@ -31,6 +32,7 @@ class CpuDevice final : public Device {
 
  private:
   std::string description_;
+  std::string bf16_note_;
 };
 
 }  // namespace ghostbatch::cpu

@@ -1,11 +1,19 @@
 #include "cpu/onednn.h"
 
+#include <string_view>
+
 namespace ghostbatch::cpu {
 
 namespace {
 
 void check(dnnl_status_t status, const char* implementation) {
   if (status != dnnl_success) fail("onednn", text(implementation, " to run"), dnnl_status2str(status));
+}
+
+/// Whether oneDNN may use all of this instruction set here.
+bool has(dnnl::cpu_isa isa) {
+  const auto wanted = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
 }
 
 }  // namespace
@@ -18,13 +26,17 @@ const dnnl::engine& onednn_engine() {
 }
 
 bool supports_bf16() {
-  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
-  return (static_cast<unsigned>(isa) & static_cast<unsigned>(dnnl::cpu_isa::avx512_core)) ==
-         static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return has(dnnl::cpu_isa::avx512_core);
+}
+
+bool has_bf16_instructions() {
+  return has(dnnl::cpu_isa::avx512_core_bf16);
 }
 
 const char* onednn_isa() {
-  return dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa());
+  const char* const name = dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa());
+  constexpr std::string_view kPrefix = "cpu_isa_";
+  return std::string_view(name).starts_with(kPrefix) ? name + kPrefix.size() : name;
 }
 
 dnnl::memory::data_type onednn_type(const char* kernel, DataType type) {

@@ -24,6 +24,8 @@ const dnnl::engine& onednn_engine();
 /// oneDNN computes bf16 with AVX-512 (without its BF16 instructions by emulation, 2.5 times slower than f32), and has
 /// no convolution in bf16 below that.
 bool supports_bf16();
+/// Whether oneDNN has instructions for it here.
+bool has_bf16_instructions();
 
 /// The instruction set that oneDNN uses, as text: what the CPU has, or less where ONEDNN_MAX_CPU_ISA says so.
 const char* onednn_isa();

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/bfloat16.h"
+#include "common/check.h"
 #include "engine/plan.h"
 
 namespace ghostbatch {
@@ -163,7 +165,7 @@ struct Compiled {
   static EngineSpec checked(Device& device, const Graph& graph, EngineSpec spec) {
     if (!device.supports(spec.type)) {
       throw Error(std::string("[engine] needs a precision that backend ") + device.name() + " supports, got " +
-                  (spec.type == DataType::f32 ? "f32" : spec.type == DataType::f64 ? "f64" : "bf16"));
+                  name_of(spec.type) + ": " + device.precision_note(spec.type));
     }
     if (spec.micro_batch < 1 || spec.micro_batch > (1 << 20)) {
       throw Error("[engine] needs a micro-batch of 1 to 1048576 rows, got " + std::to_string(spec.micro_batch));
@@ -443,9 +445,6 @@ class PassEngine : public Engine {
     if (spec.backward && !c_->spec.backward) throw Error("[engine] needs to be compiled with backward to give gradients");
     if (input_gradient != nullptr && !(spec.backward && c_->spec.input_gradient)) {
       throw Error("[engine] needs to be compiled and run with the gradient of the input to give it");
-    }
-    if (c_->spec.type == DataType::bf16 && input_gradient != nullptr) {
-      throw Error("[engine] needs f32 or f64 for the gradient of the input, got bf16");
     }
     if (spec.ghost < 0 || !(spec.momentum >= 0 && spec.momentum <= 1)) {
       throw Error("[engine] needs ghost >= 0 and momentum in [0, 1], got ghost " + std::to_string(spec.ghost) +
@@ -871,11 +870,15 @@ class PassEngine : public Engine {
   std::vector<double> span_sums_;
 };
 
+/// Rows of the micro-batch to their places in the batch, as parameter_type.
 void PassEngine::copy_out(const Micro& micro, const View& from, void* to) const {
-  const int64_t row = from.elements / c_->spec.micro_batch;
+  const int64_t row = from.elements / c_->spec.micro_batch, first = micro.first_row * row, count = micro.rows * row;
+  if (from.type == DataType::bf16) {
+    widen_bfloat16(from.as<uint16_t>(), static_cast<float*>(to) + first, count);
+    return;
+  }
   const int64_t width = size_of(from.type);
-  std::memcpy(static_cast<char*>(to) + micro.first_row * row * width, from.data,
-              static_cast<size_t>(micro.rows * row * width));
+  std::memcpy(static_cast<char*>(to) + first * width, from.data, static_cast<size_t>(count * width));
 }
 
 void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {

@@ -17,7 +17,8 @@ ConvolutionSpec as_convolution(const LinearSpec& linear) {
   return spec;
 }
 
-/// The packed layouts are the natural one. Scratch holds sums in double.
+/// The packed layouts are the natural one; packed weights are rounded to the type of activations. Scratch holds sums
+/// in double.
 template <typename T>
 class ReferenceAffine final : public Affine {
  public:
@@ -32,7 +33,7 @@ class ReferenceAffine final : public Affine {
   void do_forward(const View& src, const View& packed_weights, const View* bias, const View& dst,
                   const View&) const override {
     const T* const x = src.as<T>();
-    const Parameter<T>* const w = packed_weights.as<Parameter<T>>();
+    const T* const w = packed_weights.as<T>();
     T* const y = dst.as<T>();
     for_outputs([&](int64_t n, int64_t output, int64_t k, int64_t p, int64_t q) {
       double sum = bias != nullptr ? static_cast<double>(bias->as<Parameter<T>>()[k]) : 0.0;
@@ -48,7 +49,7 @@ class ReferenceAffine final : public Affine {
   void do_backward_data(const View& diff_dst, const View& packed_weights, const View& diff_src,
                         const View& scratch) const override {
     const T* const dy = diff_dst.as<T>();
-    const Parameter<T>* const w = packed_weights.as<Parameter<T>>();
+    const T* const w = packed_weights.as<T>();
     T* const dx = diff_src.as<T>();
     double* const sums = scratch.as<double>();
     std::fill_n(sums, src_elements(), 0.0);
@@ -86,7 +87,9 @@ class ReferenceAffine final : public Affine {
   }
 
   void do_pack_weights(const View& weights, const View& packed_weights, const View&) const override {
-    std::copy_n(weights.as<Parameter<T>>(), weights_elements(), packed_weights.as<Parameter<T>>());
+    for (int64_t i = 0; i < weights_elements(); ++i) {
+      packed_weights.as<T>()[i] = static_cast<T>(weights.as<Parameter<T>>()[i]);
+    }
   }
 
   void do_unpack_diff_weights(const View& packed_diff_weights, const View& diff_weights, const View&) const override {
@@ -95,7 +98,7 @@ class ReferenceAffine final : public Affine {
 
  private:
   void set_sizes() {
-    packed_weights_bytes_ = weights_elements() * static_cast<int64_t>(sizeof(Parameter<T>));
+    packed_weights_bytes_ = weights_elements() * static_cast<int64_t>(sizeof(T));
     packed_diff_weights_elements_ = weights_elements();
     scratch_bytes_ =
         std::max(src_elements(), weights_elements() + spec_.filters) * static_cast<int64_t>(sizeof(double));

@@ -9,7 +9,13 @@ class ReferenceDevice final : public Device {
  public:
   const char* name() const override { return "reference"; }
   const char* description() const override { return "plain loops in double, the specification of every kernel"; }
-  bool supports(DataType type) const override { return type == DataType::f32 || type == DataType::f64; }
+  bool supports(DataType type) const override {
+    return type == DataType::f32 || type == DataType::f64 || type == DataType::bf16;
+  }
+
+  const char* precision_note(DataType type) const override {
+    return supports(type) ? "" : "the reference backend computes in f32, bf16 and f64";
+  }
 
   Affine* convolution(const ConvolutionSpec& spec, bool backward) override {
     return reference::make_convolution(spec, backward);

@@ -45,16 +45,16 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     std::fill_n(sum_g, spec_.channels, 0.0);
     std::fill_n(sum_g_xhat, spec_.channels, 0.0);
     for_elements(range, [&](int64_t i, int64_t c) {
-      T g = diff_dst.as<T>()[i];
-      if (diff_dst2 != nullptr) g = static_cast<T>(static_cast<double>(g) + static_cast<double>(diff_dst2->as<T>()[i]));
+      auto g = static_cast<double>(diff_dst.as<T>()[i]);
+      if (diff_dst2 != nullptr) g = static_cast<Parameter<T>>(g + static_cast<double>(diff_dst2->as<T>()[i]));
       if (dst != nullptr) {
-        if (!(static_cast<double>(dst->as<T>()[i]) > 0)) g = T(0);
+        if (!(static_cast<double>(dst->as<T>()[i]) > 0)) g = 0;
       } else {
         g = masked(g, normalized, i, c);
       }
-      if (diff_residual != nullptr) diff_residual->as<T>()[i] = g;
-      sum_g[c] += static_cast<double>(g);
-      sum_g_xhat[c] += static_cast<double>(g) * normalized.xhat(i, c);
+      if (diff_residual != nullptr) diff_residual->as<T>()[i] = static_cast<T>(g);
+      sum_g[c] += g;
+      sum_g_xhat[c] += g * normalized.xhat(i, c);
     });
   }
 
@@ -65,8 +65,8 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     const Normalized normalized(*this, src, mean, variance, gamma, beta, range);
     const auto m = static_cast<double>(ghost_rows * spec_.spatial());
     for_elements(range, [&](int64_t i, int64_t c) {
-      const T g = diff_residual != nullptr ? diff_residual->as<T>()[i] : masked(diff_dst.as<T>()[i], normalized, i, c);
-      double centred = static_cast<double>(g);
+      double centred = diff_residual != nullptr ? static_cast<double>(diff_residual->as<T>()[i])
+                                                : masked(static_cast<double>(diff_dst.as<T>()[i]), normalized, i, c);
       if (sum_g != nullptr) centred -= (sum_g[c] + normalized.xhat(i, c) * sum_g_xhat[c]) / m;
       diff_src.as<T>()[i] = static_cast<T>(normalized.scale(c) * centred);
     });
@@ -104,8 +104,8 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
   };
 
   /// g where ReLU let it through: the mask is computed again from src.
-  T masked(T g, const Normalized& normalized, int64_t i, int64_t c) const {
-    return spec_.relu && !(normalized.y(i, c) > 0) ? T(0) : g;
+  double masked(double g, const Normalized& normalized, int64_t i, int64_t c) const {
+    return spec_.relu && !(normalized.y(i, c) > 0) ? 0.0 : g;
   }
 
   /// body(i, c) for every element i of the range, of channel c.

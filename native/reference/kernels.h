@@ -1,9 +1,11 @@
 // Makers of the reference backend's kernels, one a file of this folder. The caller owns what they return.
-// Every kernel is plain loops with arithmetic in double; a result is rounded once, when it is stored.
+// Every kernel is plain loops with arithmetic in double; a result is rounded once, when it is stored. In bf16 that is
+// where the cpu backend rounds: weights when they are packed, activations and their gradients when they are written.
 #pragma once
 
 #include <type_traits>
 
+#include "common/bfloat16.h"
 #include "common/check.h"
 #include "ghostbatch/device.h"
 
@@ -19,7 +21,7 @@ SoftmaxCrossEntropy* make_softmax_cross_entropy();
 BatchLoader* make_batch_loader(const LoadSpec& spec);
 VectorKernels* make_vector_kernels();
 
-/// Type of parameters, statistics and gradients beside activations of T.
+/// Type of parameters, statistics and gradients beside activations of T; of what a kernel holds unrounded, too.
 template <typename T>
 using Parameter = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
@@ -28,7 +30,16 @@ template <typename Body>
 auto with_type(const char* kernel, DataType type, const Body& body) {
   if (type == DataType::f32) return body(float());
   if (type == DataType::f64) return body(double());
-  fail(kernel, "f32 or f64 on the backend reference", name_of(type));
+  if (type == DataType::bf16) return body(Bfloat16());
+  fail(kernel, "f32, f64 or bf16 on the backend reference", name_of(type));
+}
+
+/// The same for the element type of parameters.
+template <typename Body>
+auto with_parameter_type(const char* kernel, DataType type, const Body& body) {
+  if (type == DataType::f32) return body(float());
+  if (type == DataType::f64) return body(double());
+  fail(kernel, "vectors of f32 or f64", name_of(type));
 }
 
 /// max(0, value); NaN stays NaN.

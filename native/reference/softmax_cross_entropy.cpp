@@ -24,8 +24,8 @@ class ReferenceSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
         double mean = 0;
         bool ordered = true;
         for (int64_t c = 0; c < classes; ++c) {
-          if (x[c] > x[largest]) largest = c;
-          ordered = ordered && !std::isnan(x[c]);
+          if (static_cast<double>(x[c]) > static_cast<double>(x[largest])) largest = c;
+          ordered = ordered && !std::isnan(static_cast<double>(x[c]));
           mean += static_cast<double>(x[c]) / static_cast<double>(classes);
         }
         if (ordered && largest == label) ++result.correct;

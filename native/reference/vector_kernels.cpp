@@ -113,7 +113,7 @@ class ReferenceVectorKernels final : public VectorKernels {
   /// body(a[i], ...) for i in [0, n).
   template <typename Body, typename... Vectors>
   static void visit(DataType type, int64_t n, const Body& body, Vectors... vectors) {
-    with_type(kVector, type, [&](auto element) {
+    with_parameter_type(kVector, type, [&](auto element) {
       using T = decltype(element);
       for (int64_t i = 0; i < n; ++i) body(static_cast<double>(static_cast<const T*>(vectors)[i])...);
     });
@@ -122,7 +122,7 @@ class ReferenceVectorKernels final : public VectorKernels {
   /// out[i] = body(out[i], a[i], ...) for i in [0, n).
   template <typename Body, typename... Vectors>
   static void update(DataType type, int64_t n, const Body& body, void* out, Vectors... vectors) {
-    with_type(kVector, type, [&](auto element) {
+    with_parameter_type(kVector, type, [&](auto element) {
       using T = decltype(element);
       T* const y = static_cast<T*>(out);
       for (int64_t i = 0; i < n; ++i) {

@@ -98,9 +98,27 @@ void expect_all_close(const AffineResult& actual, const AffineResult& expected, 
   expect_close("diff_bias", actual.diff_bias, expected.diff_bias, tolerance);
 }
 
+/// As kernels in bf16 write it: activations in bf16, gradients of parameters in f32. On `make_data`'s numbers both are
+/// exact up to there, for products of such numbers are multiples of 2^-14 and their sums stay below 2^10.
+AffineResult in_bfloat16(AffineResult exact) {
+  exact.dst = rounded(DataType::bf16, exact.dst);
+  exact.diff_src = rounded(DataType::bf16, exact.diff_src);
+  exact.diff_weights = rounded(DataType::f32, exact.diff_weights);
+  exact.diff_bias = rounded(DataType::f32, exact.diff_bias);
+  return exact;
+}
+
+/// Backends that compute in bf16.
+std::vector<Device*> in_bfloat16(const std::vector<Device*>& devices) {
+  std::vector<Device*> capable;
+  std::copy_if(devices.begin(), devices.end(), std::back_inserter(capable),
+               [](const Device* device) { return device->supports(DataType::bf16); });
+  return capable;
+}
+
 std::string describe(const ConvolutionSpec& spec) {
   std::ostringstream out;
-  out << "src=[" << spec.batch << "," << spec.height << "," << spec.width << "," << spec.channels << "] weights=["
+  out << (spec.type == DataType::bf16 ? "bf16 " : "") << "src=[" << spec.batch << "," << spec.height << "," << spec.width << "," << spec.channels << "] weights=["
       << spec.filters << "," << spec.kernel_h << "," << spec.kernel_w << "] stride=" << spec.stride_h << ","
       << spec.stride_w << " pad=" << spec.pad_h << "," << spec.pad_w << " dilation=" << spec.dilation_h << ","
       << spec.dilation_w << " groups=" << spec.groups << " bias=" << spec.bias << " relu=" << spec.relu;
@@ -283,6 +301,11 @@ TEST(Convolution, MatchesTheFormulaOverTheGrid) {
     expect_all_close(run(*fast, data, true), specified, Tolerance::kProduct, true);
     spec.type = DataType::f64;
     expect_all_close(run(*own(reference->convolution(spec, true)), data, true), expected, Tolerance::kDouble, true);
+    spec.type = DataType::bf16;
+    for (Device* device : in_bfloat16({reference.get(), cpu.get()})) {
+      SCOPED_TRACE(device->name());
+      expect_all_close(run(*own(device->convolution(spec, true)), data, true), in_bfloat16(expected), 0, true);
+    }
   }
 }
 
@@ -311,7 +334,34 @@ TEST(Convolution, MatchesTheFormulaOnRandomShapes) {
     SCOPED_TRACE(describe(spec));
     const auto kernel = own(cpu->convolution(spec, true));
     const AffineData data = make_data(*kernel, static_cast<uint32_t>(i));
-    expect_all_close(run(*kernel, data, true), formula(spec, data), Tolerance::kProduct, true);
+    const AffineResult expected = formula(spec, data);
+    expect_all_close(run(*kernel, data, true), expected, Tolerance::kProduct, true);
+    if (!cpu->supports(DataType::bf16)) continue;
+    spec.type = DataType::bf16;
+    expect_all_close(run(*own(cpu->convolution(spec, true)), data, true), in_bfloat16(expected), 0, true);
+  }
+}
+
+TEST(Convolution, RoundsToBfloat16AsTheReferenceDoes) {
+  // Numbers that bf16 does not hold, sums that f32 rounds: weights rounded once when packed, dst once when written.
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  if (!cpu->supports(DataType::bf16)) GTEST_SKIP() << cpu->precision_note(DataType::bf16);
+  uint32_t seed = 4000;
+  for (ConvolutionSpec spec : grid()) {
+    spec.type = DataType::bf16;
+    SCOPED_TRACE(describe(spec));
+    const auto plain = own(reference->convolution(spec, true)), fast = own(cpu->convolution(spec, true));
+    Random random(seed++);
+    AffineData data;
+    data.src = random.normals(plain->src_elements());
+    data.weights = random.normals(plain->weights_elements(), 0.1);
+    data.bias = random.normals(plain->bias_elements());
+    data.diff_dst = random.normals(plain->dst_elements());
+    const AffineResult expected = run(*plain, data, true), actual = run(*fast, data, true);
+    expect_close_in_bfloat16("dst", actual.dst, expected.dst, Tolerance::kProduct);
+    expect_close_in_bfloat16("diff_src", actual.diff_src, expected.diff_src, Tolerance::kProduct);
+    expect_close("diff_weights", actual.diff_weights, expected.diff_weights, Tolerance::kProduct);
+    expect_close("diff_bias", actual.diff_bias, expected.diff_bias, Tolerance::kProduct);
   }
 }
 
@@ -326,6 +376,10 @@ TEST(Convolution, FusesReluForwardOnly) {
     const AffineResult expected = formula(spec, data);
     expect_all_close(run(*plain, data, false), expected, Tolerance::kRounded, false);
     expect_all_close(run(*fast, data, false), expected, Tolerance::kProduct, false);
+    spec.type = DataType::bf16;
+    for (Device* device : in_bfloat16({reference.get(), cpu.get()})) {
+      expect_all_close(run(*own(device->convolution(spec, false)), data, false), in_bfloat16(expected), 0, false);
+    }
   }
 }
 
@@ -361,6 +415,13 @@ TEST(Linear, MatchesTheFormulaOverTheGrid) {
                          formula(as_convolution(rectified), data), Tolerance::kProduct, false);
         spec.type = DataType::f64;
         expect_all_close(run(*own(reference->linear(spec, true)), data, true), expected, Tolerance::kDouble, true);
+        spec.type = rectified.type = DataType::bf16;
+        for (Device* device : in_bfloat16({reference.get(), cpu.get()})) {
+          SCOPED_TRACE(device->name());
+          expect_all_close(run(*own(device->linear(spec, true)), data, true), in_bfloat16(expected), 0, true);
+          expect_all_close(run(*own(device->linear(rectified, false)), data, false),
+                           in_bfloat16(formula(as_convolution(rectified), data)), 0, false);
+        }
       }
     }
   }
@@ -397,10 +458,11 @@ TEST(Convolution, GradientsAreThoseOfDifferences) {
 }
 
 TEST(Convolution, HasTheSameBitsTwiceAndFromTwoThreads) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
     ConvolutionSpec spec = make_spec(8, 12, 12, 16, 32, 3);
+    spec.type = backend.type;
     spec.pad_h = spec.pad_w = 1;
     spec.bias = true;
     const auto kernel = own(device->convolution(spec, true));
@@ -416,24 +478,26 @@ TEST(Convolution, HasTheSameBitsTwiceAndFromTwoThreads) {
 }
 
 TEST(Convolution, SumsOfPackedGradientsAreThePackedGradientOfTheSum) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
-    ConvolutionSpec spec = make_spec(4, 6, 6, 17, 18, 3);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
+    const DataType type = backend.type, parameter = parameter_type(type);
+    // bf16: whole vectors, for oneDNN pads the layouts of others no less, and plain loops take them here.
+    ConvolutionSpec spec = type == DataType::bf16 ? make_spec(4, 6, 6, 16, 32, 3) : make_spec(4, 6, 6, 17, 18, 3);
+    spec.type = type;
     const auto kernel = own(device->convolution(spec, true));
     const AffineData a = make_data(*kernel, 8), b = make_data(*kernel, 9);
     const AffineResult of_a = run(*kernel, a, true), of_b = run(*kernel, b, true);
-    const Buffer sum(DataType::f32, kernel->packed_diff_weights_elements());
+    const Buffer sum(parameter, kernel->packed_diff_weights_elements());
     const Buffer scratch(DataType::u8, kernel->scratch_bytes());
     std::vector<double> packed[2];
     for (int i = 0; i < 2; ++i) {
-      const Buffer src(DataType::f32, i == 0 ? a.src : b.src),
-          diff_dst(DataType::f32, i == 0 ? a.diff_dst : b.diff_dst);
+      const Buffer src(type, i == 0 ? a.src : b.src), diff_dst(type, i == 0 ? a.diff_dst : b.diff_dst);
       kernel->backward_weights(src.view(), diff_dst.view(), sum.view(), nullptr, scratch.view());
       packed[i] = sum.values();
     }
     for (size_t i = 0; i < packed[0].size(); ++i) packed[0][i] += packed[1][i];
-    const Buffer total(DataType::f32, packed[0]), diff_weights(DataType::f32, kernel->weights_elements());
+    const Buffer total(parameter, packed[0]), diff_weights(parameter, kernel->weights_elements());
     kernel->unpack_diff_weights(total.view(), diff_weights.view(), scratch.view());
     std::vector<double> expected = of_a.diff_weights;
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += of_b.diff_weights[i];

@@ -2,6 +2,7 @@
 #include "ghostbatch/device.h"
 
 #include "common/memory.h"
+#include "ghostbatch/engine.h"
 #include "tests/support.h"
 
 namespace ghostbatch::tests {
@@ -18,6 +19,50 @@ TEST(Device, IsMadeByName) {
     EXPECT_NE(std::string(own(device->elementwise())->implementation()), "");
   }
   EXPECT_TRUE(make_device("reference")->supports(DataType::f64));
+}
+
+TEST(Device, SaysHowItComputesBfloat16) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  EXPECT_STREQ(reference->precision_note(DataType::bf16), "");
+  EXPECT_STREQ(cpu->precision_note(DataType::f32), "");
+  EXPECT_NE(std::string(cpu->precision_note(DataType::f64)), "");
+  EXPECT_NE(std::string(reference->precision_note(DataType::u8)), "");
+  const std::string note = cpu->precision_note(DataType::bf16);
+  // Where the test is run under oneDNN's limit, that is the CPU; see CMakeLists.txt.
+  const char* const limit = std::getenv("ONEDNN_MAX_CPU_ISA");
+  if (limit != nullptr && std::string(limit) == "AVX512_CORE") {
+    EXPECT_TRUE(cpu->supports(DataType::bf16));
+    EXPECT_NE(note.find("emulated"), std::string::npos) << note;
+    EXPECT_NE(note.find("(avx512_core)"), std::string::npos) << note;
+  }
+  if (limit != nullptr && std::string(limit) == "AVX2") {
+    EXPECT_FALSE(cpu->supports(DataType::bf16));
+  }
+  if (cpu->supports(DataType::bf16)) return;
+  EXPECT_EQ(note.find("bf16 needs AVX-512, this CPU has "), 0u) << note;
+  ConvolutionSpec spec;
+  spec.type = DataType::bf16;
+  expect_error([&] { own(cpu->convolution(spec, true)); }, "AVX-512 for bf16, got ");
+  if (limit != nullptr && std::string(limit) == "AVX2") {
+    expect_error([&] { own(cpu->convolution(spec, true)); }, "[convolution] needs AVX-512 for bf16, got avx2");
+    LinearSpec linear;
+    linear.type = DataType::bf16;
+    expect_error([&] { own(cpu->linear(linear, true)); }, "[linear] needs AVX-512 for bf16, got avx2");
+    GemmSpec gemm;
+    gemm.type = DataType::bf16;
+    expect_error([&] { own(cpu->gemm(gemm)); }, "[gemm] needs AVX-512 for bf16, got avx2");
+    EngineSpec engine;
+    engine.type = DataType::bf16;
+    const auto lanes = own(Lanes::create(1));
+    const auto network = own(Network::create(2, 2, 1));
+    network->convolution("conv", 0, [] {
+      ConvolutionSpec convolution;
+      convolution.height = convolution.width = convolution.kernel_h = convolution.kernel_w = 2;
+      return convolution;
+    }(), 0, -1);
+    expect_error([&] { own(Engine::create(*cpu, *lanes, *network, engine)); },
+                 "got bf16: bf16 needs AVX-512, this CPU has avx2");
+  }
 }
 
 TEST(Device, NamesWhatItKnows) {

@@ -7,8 +7,7 @@
 namespace ghostbatch::tests {
 namespace {
 
-const std::vector<Backend> kBackends{
-    {"reference", DataType::f64}, {"reference", DataType::f32}, {"cpu", DataType::f32}};
+const std::vector<Backend> kBackends = all_backends();
 const int64_t kSizes[] = {0, 1, 15, 16, 17, 33, 1000};
 
 /// Elements [0, n) of a buffer that is one longer; the last is not to be touched.
@@ -59,7 +58,7 @@ TEST(Elementwise, RefusesBadArguments) {
 
 TEST(Elementwise, RectifiesAndMasks) {
   for (const Backend& backend : kBackends) {
-    SCOPED_TRACE(backend.name);
+    SCOPED_TRACE(describe(backend));
     const auto kernel = own(make_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
       Random random(static_cast<uint32_t>(n));
@@ -86,7 +85,7 @@ TEST(Elementwise, RectifiesAndMasks) {
 
 TEST(Elementwise, AddsAndZeroes) {
   for (const Backend& backend : kBackends) {
-    SCOPED_TRACE(backend.name);
+    SCOPED_TRACE(describe(backend));
     const auto kernel = own(make_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
       for (const bool relu : {false, true}) {
@@ -97,6 +96,7 @@ TEST(Elementwise, AddsAndZeroes) {
           expected[i] = left[i] + right[i];
           if (relu) expected[i] = std::max(0.0, expected[i]);
         }
+        expected = rounded(backend.type, expected);
         const Buffer a(backend.type, one_longer(left)), b(backend.type, one_longer(right)), dst(backend.type, n + 1);
         kernel->add(a.view(), b.view(), dst.view(), n, relu);
         expect_head("dst", dst, expected);
@@ -113,7 +113,7 @@ TEST(Elementwise, AddsAndZeroes) {
 
 TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
   for (const Backend& backend : kBackends) {
-    SCOPED_TRACE(backend.name);
+    SCOPED_TRACE(describe(backend));
     const auto kernel = own(make_device(backend.name)->elementwise());
     for (const int64_t row_elements : {1, 3, 16, 17, 64, 129}) {
       for (const double rate : {0.0, 0.25, 0.5, 0.999}) {
@@ -126,6 +126,7 @@ TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
         Random random(1);
         std::vector<double> values(static_cast<size_t>(rows * row_elements)), expected;
         for (double& x : values) x = random.nonzero();
+        values = rounded(backend.type, values);
         for (int64_t row = 0; row < rows; ++row)
           for (int64_t e = 0; e < row_elements; ++e) {
             const uint32_t word = philox(key.seed, (4u << 24) | 7u, 0xFFFFFFFFu, static_cast<uint32_t>(100 + row),
@@ -142,7 +143,8 @@ TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
         std::vector<double> actual = dst.values();
         EXPECT_TRUE(std::isnan(actual.back()));
         actual.pop_back();
-        expect_close("dst", actual, expected, backend.type == DataType::f64 ? Tolerance::kDouble : Tolerance::kRounded);
+        expect_close_as(backend.type, "dst", actual, rounded(backend.type, expected),
+                        backend.type == DataType::f64 ? Tolerance::kDouble : Tolerance::kRounded);
         kernel->dropout(src.view(), src.view(), rows, row_elements, rate, key);
         expect_equal("dst in place", src.values(), dst.values());
       }
@@ -151,16 +153,17 @@ TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
 }
 
 TEST(Dropout, IsOneMaskHoweverTheBatchIsCut) {
-  for (const char* name : {"reference", "cpu"}) {
-    const auto kernel = own(make_device(name)->elementwise());
+  for (const Backend& backend : kBackends) {
+    const auto kernel = own(make_device(backend.name)->elementwise());
+    const DataType type = backend.type;
     Random random(2);
-    const Buffer src(DataType::f32, random.values(6 * 21)), whole(DataType::f32, 6 * 21), part(DataType::f32, 2 * 21);
+    const Buffer src(type, random.values(6 * 21)), whole(type, 6 * 21), part(type, 2 * 21);
     DropoutKey key;
     kernel->dropout(src.view(), whole.view(), 6, 21, 0.5, key);
     key.first_row = 4;
-    const View tail(src.view().as<float>() + 4 * 21, 2 * 21, DataType::f32);
+    const View tail(src.view().as<char>() + 4 * 21 * size_of(type), 2 * 21, type);
     kernel->dropout(tail, part.view(), 2, 21, 0.5, key);
-    for (int64_t i = 0; i < 2 * 21; ++i) ASSERT_EQ(part.at(i), whole.at(4 * 21 + i)) << name;
+    for (int64_t i = 0; i < 2 * 21; ++i) ASSERT_EQ(part.at(i), whole.at(4 * 21 + i)) << describe(backend);
   }
 }
 
@@ -274,15 +277,21 @@ TEST(SoftmaxCrossEntropy, MatchesTheFormulaOverTheGrid) {
     for (const int64_t rows : {1, 7}) {
       for (const int64_t classes : {1, 2, 3, 10, 15, 16, 17, 100, 1000}) {
         for (const double smoothing : {0.0, 0.1}) {
-          SCOPED_TRACE(::testing::Message() << backend.name << " rows=" << rows << " classes=" << classes);
-          const SoftmaxData data = make_softmax(rows, classes, smoothing, seed % 2 == 0, seed);
+          SCOPED_TRACE(::testing::Message() << describe(backend) << " rows=" << rows << " classes=" << classes);
+          SoftmaxData data = make_softmax(rows, classes, smoothing, seed % 2 == 0, seed);
+          data.logits = rounded(backend.type, data.logits);
           ++seed;
           const SoftmaxResult expected = formula(data), actual = run(*device, backend.type, data);
           const double tolerance = backend.type == DataType::f64 ? Tolerance::kDouble : Tolerance::kSoftmax;
           expect_close_in(std::max(1.0, std::abs(expected.loss)), "loss", {actual.loss}, {expected.loss}, tolerance);
           EXPECT_EQ(actual.correct, expected.correct);
-          expect_close_in(std::max(data.scale, magnitude(expected.diff_logits)), "diff_logits", actual.diff_logits,
-                          expected.diff_logits, tolerance);
+          const double scale = std::max(data.scale, magnitude(expected.diff_logits));
+          if (backend.type == DataType::bf16) {
+            expect_close_in_bfloat16("diff_logits", actual.diff_logits, rounded(DataType::bf16, expected.diff_logits),
+                                     tolerance * scale / magnitude(expected.diff_logits));
+          } else {
+            expect_close_in(scale, "diff_logits", actual.diff_logits, expected.diff_logits, tolerance);
+          }
           const SoftmaxResult again = run(*device, backend.type, data, true);
           expect_equal("diff_logits in place", again.diff_logits, actual.diff_logits);
           EXPECT_EQ(again.loss, actual.loss);
@@ -294,15 +303,15 @@ TEST(SoftmaxCrossEntropy, MatchesTheFormulaOverTheGrid) {
 
 TEST(SoftmaxCrossEntropy, HoldsAtExtremes) {
   for (const Backend& backend : kBackends) {
-    SCOPED_TRACE(backend.name);
+    SCOPED_TRACE(describe(backend));
     const auto device = make_device(backend.name);
     SoftmaxData data = make_softmax(1, 17, 0, false, 1);
     // Far apart: no overflow, and the loss is the distance.
-    std::fill(data.logits.begin(), data.logits.end(), -10000.0);
-    data.logits[5] = 10000;
+    std::fill(data.logits.begin(), data.logits.end(), -9984.0);  // bf16 holds it
+    data.logits[5] = 9984;
     data.labels[0] = 0;
     SoftmaxResult result = run(*device, backend.type, data);
-    EXPECT_EQ(result.loss, 20000);
+    EXPECT_EQ(result.loss, 2 * 9984);
     EXPECT_EQ(result.correct, 0);
     EXPECT_EQ(result.diff_logits[5], 1);
     EXPECT_EQ(result.diff_logits[0], -1);

@@ -113,6 +113,19 @@ Builder residual_network() {
   return b;
 }
 
+/// The same with channels that oneDNN takes in bf16, too: whole vectors, or the few of a stem.
+Builder wide_network() {
+  Builder b(6, 6, 2);
+  const int32_t stem = b.norm(b.convolution(0, 16, 3, 1), true);
+  const int32_t inner = b.norm(b.convolution(stem, 16, 3, 1), true);
+  const int32_t block1 = b.norm(b.convolution(inner, 16, 3, 1), true, stem);
+  const int32_t down = b.norm(b.convolution(block1, 32, 3, 2), true);
+  const int32_t shortcut = b.norm(b.convolution(block1, 32, 1, 2), false);
+  const int32_t block2 = b.norm(b.convolution(down, 32, 3, 1), true, shortcut);
+  b.linear(b.pool(b->dropout("dropout", block2, 0.25), PoolKind::average, 3, 3), kClasses);
+  return b;
+}
+
 /// Convolutions, max pooling, ReLU and sums without any batch norm.
 Builder plain_network() {
   Builder b(6, 6, 2);
@@ -139,6 +152,10 @@ std::vector<int32_t> first_rows(int64_t batch) {
   std::vector<int32_t> indices(static_cast<size_t>(batch));
   for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int32_t>(i);
   return indices;
+}
+
+bool cpu_has_bfloat16() {
+  return Owned<Device>(Device::create("cpu"))->supports(DataType::bf16);
 }
 
 /// An engine with everything that must outlive it.
@@ -543,9 +560,10 @@ struct Bits {
   }
 };
 
-Bits run_bits(Builder& network, int32_t threads, int64_t micro_batch, int64_t ghost, int64_t batch, bool poison) {
+Bits run_bits(Builder& network, int32_t threads, int64_t micro_batch, int64_t ghost, int64_t batch, bool poison,
+              DataType type = DataType::f32) {
   Owned<Samples> samples = random_samples(batch);
-  Session s("cpu", DataType::f32, network, threads, micro_batch, ghost);
+  Session s("cpu", type, network, threads, micro_batch, ghost);
   StepSpec spec;
   spec.ghost = ghost;
   spec.augment = true;
@@ -570,6 +588,21 @@ TEST(EngineDeterminism, SameBitsOnAnyNumberOfLanes) {
   }
 }
 
+TEST(EngineDeterminism, SameBitsOnAnyNumberOfLanesInBfloat16) {
+  if (!cpu_has_bfloat16()) GTEST_SKIP() << "this CPU's oneDNN has no bf16";
+  for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {
+    Builder network = wide_network();
+    const Bits one = run_bits(network, 1, micro_batch, 8, 101, false, DataType::bf16);
+    EXPECT_TRUE(std::isfinite(one.loss));
+    EXPECT_NE(one, run_bits(network, 1, micro_batch, 8, 101, false, DataType::f32));
+    for (int32_t threads : {2, 5}) {
+      EXPECT_EQ(run_bits(network, threads, micro_batch, 8, 101, false, DataType::bf16), one) << threads << " lanes";
+    }
+    EXPECT_EQ(run_bits(network, 2, micro_batch, 8, 43, true, DataType::bf16),
+              run_bits(network, 2, micro_batch, 8, 43, false, DataType::bf16));
+  }
+}
+
 TEST(EngineDeterminism, NothingReadsMemoryThatWasNotWritten) {
   for (bool plain : {false, true}) {
     for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {
@@ -577,6 +610,128 @@ TEST(EngineDeterminism, NothingReadsMemoryThatWasNotWritten) {
       const int64_t ghost = plain ? 0 : 8;
       EXPECT_EQ(run_bits(network, 2, micro_batch, ghost, 43, true), run_bits(network, 2, micro_batch, ghost, 43, false));
     }
+  }
+}
+
+// bf16.
+
+/// ||a - b|| / ||b||.
+double distance(const std::vector<double>& a, const std::vector<double>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    norm += b[i] * b[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+struct Step {
+  LossResult loss;
+  std::vector<double> gradients, running, logits, input_gradient;
+};
+
+Step one_step(const char* backend, DataType type, Builder& network, int64_t micro_batch) {
+  Owned<Samples> samples = random_samples(60);
+  Session s(backend, type, network, 2, micro_batch, 12, true, true);
+  StepSpec spec;
+  spec.ghost = 12;
+  Step step;
+  const bool doubles = type == DataType::f64;
+  std::vector<float> logits(60 * kClasses), input(60 * 72);
+  step.logits.resize(60 * kClasses);
+  step.input_gradient.resize(60 * 72);
+  step.loss = s.step(*samples, 60, spec, doubles ? static_cast<void*>(step.logits.data()) : logits.data(),
+                     doubles ? static_cast<void*>(step.input_gradient.data()) : input.data());
+  if (!doubles) {
+    step.logits.assign(logits.begin(), logits.end());
+    step.input_gradient.assign(input.begin(), input.end());
+  }
+  step.gradients = s.gradients();
+  if (s.engine->statistics() != nullptr) step.running = s.running();
+  return step;
+}
+
+TEST(EngineBfloat16, AStepOfTheCpuIsThatOfTheReference) {
+  for (bool plain : {false, true}) {
+    for (int64_t micro_batch : {24, 5}) {  // whole ghosts, and ghosts that span
+      Builder network = plain ? plain_network() : wide_network();
+      const Step exact = one_step("reference", DataType::f64, network, micro_batch);
+      const Step specified = one_step("reference", DataType::bf16, network, micro_batch);
+      const auto compare = [&](const Step& step, const Step& wanted, double forward, double backward) {
+        EXPECT_NEAR(step.loss.loss, wanted.loss.loss, forward * wanted.loss.loss);
+        EXPECT_LE(distance(step.logits, wanted.logits), forward);
+        EXPECT_LE(distance(step.gradients, wanted.gradients), backward);
+        EXPECT_LE(distance(step.input_gradient, wanted.input_gradient), backward);
+        if (!plain) {
+          EXPECT_LE(distance(step.running, wanted.running), forward);
+        }
+      };
+      // A dozen roundings of 2^-8 on the way; backward also through values whose ReLU is decided by one of them.
+      compare(specified, exact, 1e-2, 2e-1);
+      if (!cpu_has_bfloat16()) continue;
+      // The few values that lie within f32's rounding of a border between two numbers of bf16.
+      compare(one_step("cpu", DataType::bf16, network, micro_batch), specified, 5e-4, 3e-3);
+    }
+  }
+}
+
+TEST(EngineBfloat16, LossesFollowThoseOfF32) {
+  if (!cpu_has_bfloat16()) GTEST_SKIP() << "this CPU's oneDNN has no bf16";
+  Owned<Samples> samples = random_samples(96);
+  std::vector<double> losses[2];
+  for (const DataType type : {DataType::f32, DataType::bf16}) {
+    Builder network = wide_network();
+    Session s("cpu", type, network, 2, 32, 32);
+    std::vector<double> w = Session::read(s.engine->parameters());
+    StepSpec spec;
+    spec.ghost = 32;
+    for (int step = 0; step < 30; ++step) {
+      losses[type == DataType::bf16].push_back(s.step(*samples, 96, spec).loss / 96);
+      const std::vector<double> g = s.gradients();
+      for (size_t i = 0; i < w.size(); ++i) w[i] -= 0.1 * g[i];
+      s.set(w);
+    }
+  }
+  EXPECT_LT(losses[1].back(), 0.8 * losses[1].front());
+  for (size_t step = 0; step < 30; ++step) EXPECT_NEAR(losses[1][step], losses[0][step], 0.02 * losses[0][0]) << step;
+}
+
+TEST(EngineBfloat16, TenStepsEqualAccumulatingGhostByGhost) {
+  if (!cpu_has_bfloat16()) GTEST_SKIP() << "this CPU's oneDNN has no bf16";
+  constexpr int64_t kBatch = 512, kGhost = 64;  // a power of two between them: the scale of the gradient rounds alike
+  Owned<Samples> samples = random_samples(kBatch);
+  Builder network = wide_network();
+  Session one("cpu", DataType::bf16, network, 1, kGhost, kGhost);
+  std::vector<double> w = Session::read(one.engine->parameters());
+  const std::vector<double> start = w;
+  for (int step = 0; step < 10; ++step) {
+    std::vector<double> sum(w.size());
+    for (int32_t first = 0; first < kBatch; first += kGhost) {
+      std::vector<int32_t> indices(kGhost);
+      for (size_t i = 0; i < indices.size(); ++i) indices[i] = first + static_cast<int32_t>(i);
+      StepSpec spec;
+      spec.dropout = false;
+      LossResult result;
+      one.engine->step(*samples, indices.data(), kGhost, nullptr, spec, nullptr, nullptr, result);
+      const std::vector<double> gradient = one.gradients();
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += gradient[i] * kGhost / kBatch;
+    }
+    for (size_t i = 0; i < w.size(); ++i) w[i] -= 0.1 * sum[i];
+    one.set(w);
+  }
+  const auto change = [&](const std::vector<double>& to) {
+    std::vector<double> difference(to.size());
+    for (size_t i = 0; i < to.size(); ++i) difference[i] = to[i] - start[i];
+    return difference;
+  };
+  // One ghost, two ghosts, three eighths of a ghost. Gradients are summed in another order, statistics of a ghost that
+  // spans come from other partial sums: f32's rounding, until a weight or a value lies at a border of bf16.
+  for (const auto& [micro_batch, tolerance] : {std::pair{64, 1e-6}, {128, 2e-3}, {24, 1e-1}}) {
+    Session whole("cpu", DataType::bf16, network, 2, micro_batch, kGhost);
+    const std::vector<double> to = train_whole(whole, *samples, kBatch, kGhost, 10);
+    EXPECT_LE(distance(change(to), change(w)), tolerance) << micro_batch;
+    EXPECT_LE(distance(whole.running(), one.running()), tolerance / 20) << micro_batch;
   }
 }
 

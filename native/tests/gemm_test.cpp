@@ -104,6 +104,11 @@ TEST(Gemm, MatchesTheFormulaOverTheGrid) {
           expect_equal("c again", run(*cpu, spec, data), result);
           spec.type = DataType::f64;
           expect_close("c", run(*reference, spec, data), expected, Tolerance::kDouble);
+          // Sums of these numbers are exact in f32: rounded where they are written, and nowhere else.
+          spec.type = DataType::bf16;
+          const std::vector<double> in_bfloat16 = rounded(DataType::bf16, expected);
+          expect_equal("c in bf16", run(*reference, spec, data), in_bfloat16);
+          if (cpu->supports(DataType::bf16)) expect_equal("c in bf16 on cpu", run(*cpu, spec, data), in_bfloat16);
         }
       }
     }

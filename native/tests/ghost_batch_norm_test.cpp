@@ -100,8 +100,8 @@ NormResult formula(const NormCase& test, const NormData& data) {
 }
 
 /// Rows that no ghost holds are NaN. Gradients are zero where the sum before ReLU is so near zero that f32 may see
-/// the other side of the kink.
-NormData make_data(const NormCase& test, double sigmas, uint32_t seed) {
+/// the other side of the kink. Activations are numbers that `type` holds.
+NormData make_data(const NormCase& test, double sigmas, uint32_t seed, DataType type = DataType::f32) {
   const GhostBatchNormSpec& spec = test.spec;
   Random random(seed);
   NormData data;
@@ -115,11 +115,12 @@ NormData make_data(const NormCase& test, double sigmas, uint32_t seed) {
     const size_t c = i % centres.size();
     data.src[i] = static_cast<double>(static_cast<float>(centres[c] + widths[c] * random.normal()));
   }
-  data.residual = spec.residual ? random.normals(spec.elements()) : std::vector<double>();
+  data.src = rounded(type, data.src);
+  data.residual = spec.residual ? rounded(type, random.normals(spec.elements())) : std::vector<double>();
   data.gamma = random.values(spec.channels, 0.5, 1);
   data.beta = random.values(spec.channels, 0.5);
-  data.diff_dst = random.normals(spec.elements());
-  data.diff_dst2 = random.normals(spec.elements());
+  data.diff_dst = rounded(type, random.normals(spec.elements()));
+  data.diff_dst2 = rounded(type, random.normals(spec.elements()));
   if (test.constant_statistics) {
     for (size_t c = 0; c < centres.size(); ++c) {
       data.mean.push_back(static_cast<double>(static_cast<float>(centres[c] + 0.25)));
@@ -190,6 +191,17 @@ void expect_all_close(const NormResult& actual, const NormResult& expected, doub
   expect_close("diff_residual", actual.diff_residual, expected.diff_residual, tolerance);
   expect_close_in(expected.largest_sum, "diff_gamma", actual.diff_gamma, expected.diff_gamma, tolerance);
   expect_close_in(expected.largest_sum, "diff_beta", actual.diff_beta, expected.diff_beta, tolerance);
+}
+
+/// bf16 against bf16: activations that both sides rounded alike, statistics and gradients of parameters as in f32.
+void expect_all_close_in_bfloat16(const NormResult& actual, const NormResult& expected) {
+  expect_close("mean", actual.mean, expected.mean, Tolerance::kNormBlocks);
+  expect_close("variance", actual.variance, expected.variance, Tolerance::kNormBlocks);
+  expect_close_in_bfloat16("dst", actual.dst, expected.dst, Tolerance::kNormBlocks);
+  expect_close_in_bfloat16("diff_src", actual.diff_src, expected.diff_src, Tolerance::kNormBlocks);
+  expect_equal("diff_residual", actual.diff_residual, expected.diff_residual);
+  expect_close_in(expected.largest_sum, "diff_gamma", actual.diff_gamma, expected.diff_gamma, Tolerance::kNormBlocks);
+  expect_close_in(expected.largest_sum, "diff_beta", actual.diff_beta, expected.diff_beta, Tolerance::kNormBlocks);
 }
 
 void expect_same_bits(const NormResult& actual, const NormResult& expected) {
@@ -342,6 +354,22 @@ TEST(GhostBatchNorm, MatchesTheFormulaOverTheGrid) {
   }
 }
 
+TEST(GhostBatchNorm, RoundsToBfloat16AsTheReferenceDoes) {
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  uint32_t seed = 1;
+  for (const NormCase& test : grid()) {
+    SCOPED_TRACE(describe(test));
+    const NormData data = make_data(test, 1, seed++, DataType::bf16);
+    const NormResult expected = formula(test, data);
+    NormResult specified = run(*reference, DataType::bf16, test, data);
+    specified.largest_sum = expected.largest_sum;
+    expect_all_close(specified, expected, Tolerance::kBfloat16);
+    expect_close_in_bfloat16("dst", specified.dst, rounded(DataType::bf16, expected.dst), Tolerance::kNorm);
+    if (!cpu->supports(DataType::bf16)) continue;
+    expect_all_close_in_bfloat16(run(*cpu, DataType::bf16, test, data), specified);
+  }
+}
+
 TEST(GhostBatchNorm, HoldsFarOffCentre) {
   const auto reference = make_device("reference"), cpu = make_device("cpu");
   uint32_t seed = 5000;
@@ -355,28 +383,29 @@ TEST(GhostBatchNorm, HoldsFarOffCentre) {
 }
 
 TEST(GhostBatchNorm, TakesAConstantChannel) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
     NormCase test = make_case(4, 3, 3, 17, {2, 2});
-    NormData data = make_data(test, 0, 3);
-    for (size_t i = 0; i < data.src.size(); i += 17) data.src[i] = 1234.5;
-    const NormResult result = run(*device, DataType::f32, test, data);
+    NormData data = make_data(test, 0, 3, backend.type);
+    for (size_t i = 0; i < data.src.size(); i += 17) data.src[i] = 1232;  // bf16 holds it
+    const NormResult result = run(*device, backend.type, test, data);
     const NormResult expected = formula(test, data);
     EXPECT_EQ(result.variance[0], 0);
     EXPECT_EQ(result.dst[0], data.beta[0]);
-    expect_all_close(result, expected, Tolerance::kNormBlocks);
+    expect_all_close(result, expected,
+                     backend.type == DataType::bf16 ? Tolerance::kBfloat16 : Tolerance::kNormBlocks);
   }
 }
 
 TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
     NormCase both = make_case(7, 3, 2, 19, {4, 3});
     both.spec.relu = true;
     const NormData data = make_data(both, 2, 11);
-    const NormResult together = run(*device, DataType::f32, both, data);
+    const NormResult together = run(*device, backend.type, both, data);
     // Each ghost alone, at the front of the micro-batch.
     for (size_t ghost = 0; ghost < 2; ++ghost) {
       const int32_t rows = both.offsets[ghost + 1] - both.offsets[ghost];
@@ -389,7 +418,7 @@ TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
         std::rotate(values->begin(), values->begin() + first, values->end());
         std::fill(values->begin() + count, values->end(), NAN);
       }
-      const NormResult single = run(*device, DataType::f32, alone, part);
+      const NormResult single = run(*device, backend.type, alone, part);
       const auto slice = [&](const std::vector<double>& values, ptrdiff_t from, ptrdiff_t size) {
         return std::vector<double>(values.begin() + from, values.begin() + from + size);
       };
@@ -401,26 +430,27 @@ TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
 }
 
 TEST(GhostBatchNorm, MaskOfBackwardIsThatOfForward) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
+    const DataType type = backend.type, parameter = parameter_type(type);
     for (const int64_t channels : {1, 16, 17, 64}) {
       GhostBatchNormSpec spec;
       spec.batch = 64;
       spec.height = spec.width = 8;
       spec.channels = channels;
       spec.relu = true;
+      spec.type = type;
       const auto kernel = own(device->ghost_batch_norm(spec));
       Random random(21);
-      // Many values lie right at the kink: f32 neighbours of the place where the sum is zero.
-      std::vector<double> x = random.normals(spec.elements(), 1e-6, 0.7);
+      // Many values lie right at the kink: neighbours, in the type, of the place where the sum is zero.
+      std::vector<double> x = random.normals(spec.elements(), type == DataType::bf16 ? 0.02 : 1e-6, 0.7);
       const auto c = static_cast<size_t>(channels);
-      const Buffer src(DataType::f32, x), gamma(DataType::f32, std::vector<double>(c, 0.9));
-      const Buffer beta(DataType::f32, std::vector<double>(c, -0.1)), mean(DataType::f32, std::vector<double>(c, 0.6));
-      const Buffer variance(DataType::f32, std::vector<double>(c, 0.81)), dst(DataType::f32, spec.elements());
-      const Buffer diff_dst(DataType::f32, std::vector<double>(x.size(), 1.0)),
-          diff_src(DataType::f32, spec.elements());
-      const Buffer diff_gamma(DataType::f32, channels), diff_beta(DataType::f32, channels);
+      const Buffer src(type, x), gamma(parameter, std::vector<double>(c, 0.9));
+      const Buffer beta(parameter, std::vector<double>(c, -0.1)), mean(parameter, std::vector<double>(c, 0.6));
+      const Buffer variance(parameter, std::vector<double>(c, 0.81)), dst(type, spec.elements());
+      const Buffer diff_dst(type, std::vector<double>(x.size(), 1.0)), diff_src(type, spec.elements());
+      const Buffer diff_gamma(parameter, channels), diff_beta(parameter, channels);
       const int32_t offsets[] = {0, 64};
       kernel->normalize(src.view(), mean.view(), variance.view(), gamma.view(), beta.view(), nullptr, dst.view(),
                         offsets, 1);
@@ -528,23 +558,31 @@ TEST(GhostBatchNorm, AGhostThatSpansMicroBatchesIsOneGhost) {
                          Tolerance::kRounded /* sums come as f32 */);
         expect_all_close(run_spanning(*cpu, DataType::f32, test, data, {5, 5, 3}), expected, tolerance);
         expect_all_close(run_spanning(*cpu, DataType::f32, test, data, {1, 6, 6}), expected, tolerance);
+        if (sigmas > 1) continue;
+        const NormData narrow = make_data(test, sigmas, seed++, DataType::bf16);
+        NormResult whole = run(*reference, DataType::bf16, test, narrow);
+        whole.largest_sum = formula(test, narrow).largest_sum;
+        expect_all_close_in_bfloat16(run_spanning(*reference, DataType::bf16, test, narrow, {5, 5, 3}), whole);
+        if (!cpu->supports(DataType::bf16)) continue;
+        expect_all_close_in_bfloat16(run_spanning(*cpu, DataType::bf16, test, narrow, {5, 5, 3}), whole);
       }
     }
   }
 }
 
 TEST(GhostBatchNorm, OneGhostIsBatchNormBitForBit) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    if (backend.type == DataType::f64) continue;  // `run_spanning` gives sums as f32
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
     for (const int64_t channels : {3, 16, 17}) {
       for (const bool residual : {false, true}) {
         NormCase test = make_case(13, 4, 3, channels, {13});
         test.spec.relu = true;
         test.spec.residual = residual;
         const NormData data = make_data(test, 3, 77);
-        expect_same_bits(run_spanning(*device, DataType::f32, test, data, {13}),
-                         run(*device, DataType::f32, test, data));
+        expect_same_bits(run_spanning(*device, backend.type, test, data, {13}),
+                         run(*device, backend.type, test, data));
       }
     }
   }
@@ -587,30 +625,31 @@ TEST(GhostBatchNorm, GradientsAreThoseOfDifferences) {
 }
 
 TEST(GhostBatchNorm, HasTheSameBitsTwiceAndInPlace) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
+    const DataType type = backend.type, parameter = parameter_type(type);
     for (const bool residual : {false, true}) {
       NormCase test = make_case(12, 7, 5, 17, {5, 4, 3});
       test.spec.relu = true;
       test.spec.residual = residual;
+      test.spec.type = type;
       test.second_gradient = residual;
       const NormData data = make_data(test, 2, 5);
-      const NormResult first = run(*device, DataType::f32, test, data);
-      expect_same_bits(run(*device, DataType::f32, test, data), first);
+      const NormResult first = run(*device, type, test, data);
+      expect_same_bits(run(*device, type, test, data), first);
 
       // dst over src, or over the residual; diff_src, or diff_residual, over diff_dst.
       const auto kernel = own(device->ghost_batch_norm(test.spec));
-      const DataType type = DataType::f32;
-      const Buffer src(type, data.src), over(type, residual ? data.residual : data.src), gamma(type, data.gamma);
-      const Buffer beta(type, data.beta), mean(type, first.mean), variance(type, first.variance);
+      const Buffer src(type, data.src), over(type, residual ? data.residual : data.src), gamma(parameter, data.gamma);
+      const Buffer beta(parameter, data.beta), mean(parameter, first.mean), variance(parameter, first.variance);
       const View over_view = over.view();
       kernel->normalize(residual ? src.view() : over.view(), mean.view(), variance.view(), gamma.view(), beta.view(),
                         residual ? &over_view : nullptr, over.view(), test.offsets.data(), test.ghosts());
       expect_equal("dst", over.values(), first.dst);
 
       const Buffer dst(type, first.dst), diff(type, data.diff_dst), diff2(type, data.diff_dst2);
-      const Buffer diff_src(type, test.spec.elements()), diff_gamma(type, 17), diff_beta(type, 17);
+      const Buffer diff_src(type, test.spec.elements()), diff_gamma(parameter, 17), diff_beta(parameter, 17);
       const View dst_view = dst.view(), diff_view = diff.view(), diff2_view = diff2.view();
       kernel->backward(src.view(), residual ? &dst_view : nullptr, diff.view(), residual ? &diff2_view : nullptr,
                        mean.view(), variance.view(), gamma.view(), beta.view(),
@@ -619,24 +658,6 @@ TEST(GhostBatchNorm, HasTheSameBitsTwiceAndInPlace) {
       const std::vector<double>& actual = residual ? diff_src.values() : diff.values();
       for (size_t i = 0; i < static_cast<size_t>(test.used()); ++i) ASSERT_EQ(actual[i], first.diff_src[i]) << i;
       expect_equal("diff_gamma", diff_gamma.values(), first.diff_gamma);
-    }
-  }
-}
-
-TEST(GhostBatchNorm, KeepsBfloat16WithinItsRounding) {
-  const auto cpu = make_device("cpu");
-  if (!cpu->supports(DataType::bf16)) GTEST_SKIP() << "bf16 needs AVX-512";
-  for (const int64_t channels : {3, 16, 17}) {
-    for (const bool residual : {false, true}) {
-      NormCase test = make_case(12, 4, 4, channels, {5, 4, 3});
-      test.spec.residual = residual;
-      SCOPED_TRACE(describe(test));
-      NormData data = make_data(test, 0, 6);
-      Random random(8);
-      for (double& x : data.src) x = random.value();
-      data.diff_dst = random.values(test.spec.elements());
-      if (residual) data.residual = random.values(test.spec.elements());
-      expect_all_close(run(*cpu, DataType::bf16, test, data), formula(test, data), Tolerance::kBfloat16);
     }
   }
 }

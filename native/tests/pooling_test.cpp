@@ -180,6 +180,7 @@ TEST(Pooling, RefusesBadSpecsAndArguments) {
 
 TEST(Pooling, MatchesTheFormulaOverTheGrid) {
   const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const std::vector<Backend> backends = all_backends();
   uint32_t seed = 1;
   for (const PoolSpec& spec : grid()) {
     for (const int64_t rows : {spec.batch, spec.batch - 1}) {
@@ -189,24 +190,26 @@ TEST(Pooling, MatchesTheFormulaOverTheGrid) {
       for (double& x : src) x = std::round(4 * x);  // ties
       const std::vector<double> diff_dst = random.values(spec.dst_elements());
       const PoolResult expected = formula(spec, src, diff_dst, rows);
-      for (const auto& [device, type] :
-           {std::pair{reference.get(), DataType::f64}, {reference.get(), DataType::f32}, {cpu.get(), DataType::f32}}) {
-        const PoolResult actual = run(*device, spec, type, src, diff_dst, rows);
+      for (const Backend& backend : backends) {
+        SCOPED_TRACE(describe(backend));
+        const DataType type = backend.type;
+        Device& device = backend.name == std::string("cpu") ? *cpu : *reference;
+        const PoolResult actual = run(device, spec, type, src, diff_dst, rows);
         const double tolerance = type == DataType::f64 ? Tolerance::kDouble : Tolerance::kPooling;
-        expect_close("dst", actual.dst, expected.dst, spec.kind == PoolKind::max ? 0 : tolerance);
+        expect_close_as(type, "dst", actual.dst, rounded(type, expected.dst),
+                        spec.kind == PoolKind::max ? 0 : tolerance);
         expect_equal("workspace", actual.workspace, expected.workspace);
-        expect_close("diff_src", actual.diff_src, expected.diff_src, tolerance);
+        expect_close_as(type, "diff_src", actual.diff_src, rounded(type, expected.diff_src), tolerance);
+        expect_equal("diff_src again", run(device, spec, type, src, diff_dst, rows).diff_src, actual.diff_src);
       }
-      const PoolResult once = run(*cpu, spec, DataType::f32, src, diff_dst, rows);
-      expect_equal("diff_src again", run(*cpu, spec, DataType::f32, src, diff_dst, rows).diff_src, once.diff_src);
     }
   }
 }
 
 TEST(Pooling, LetsNaNWinAMaximum) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
     for (const int64_t channels : {1, 16, 17}) {
       PoolSpec spec;
       spec.height = spec.width = 4;
@@ -219,7 +222,7 @@ TEST(Pooling, LetsNaNWinAMaximum) {
       src[static_cast<size_t>(2 * channels)] = -INFINITY;
       const std::vector<double> diff_dst = random.values(spec.dst_elements());
       const PoolResult expected = formula(spec, src, diff_dst, 1);
-      const PoolResult actual = run(*device, spec, DataType::f32, src, diff_dst, 1);
+      const PoolResult actual = run(*device, spec, backend.type, src, diff_dst, 1);
       EXPECT_TRUE(std::isnan(actual.dst[0]));
       expect_equal("dst", actual.dst, expected.dst);
       expect_equal("workspace", actual.workspace, expected.workspace);
@@ -230,17 +233,17 @@ TEST(Pooling, LetsNaNWinAMaximum) {
 
 TEST(Pooling, GivesTheLeastOfTheLowest) {
   // Nothing but -infinity: a maximum that started from a finite number would be wrong.
-  for (const char* name : {"reference", "cpu"}) {
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    const auto device = make_device(backend.name);
     PoolSpec spec;
     spec.height = spec.width = 2;
     spec.channels = 17;
     spec.window_h = spec.window_w = 2;
     const std::vector<double> src(static_cast<size_t>(spec.src_elements()), -INFINITY);
-    const PoolResult result = run(*device, spec, DataType::f32, src, std::vector<double>(17, 1.0), 1);
+    const PoolResult result = run(*device, spec, backend.type, src, std::vector<double>(17, 1.0), 1);
     for (size_t c = 0; c < 17; ++c) {
-      EXPECT_EQ(result.dst[c], -INFINITY) << name;
-      EXPECT_EQ(result.workspace[c], 0) << name;
+      EXPECT_EQ(result.dst[c], -INFINITY) << describe(backend);
+      EXPECT_EQ(result.workspace[c], 0) << describe(backend);
     }
   }
 }

@@ -185,6 +185,42 @@ inline void expect_equal(const char* what, const std::vector<double>& actual, co
   expect_close(what, actual, expected, 0);
 }
 
+/// As a buffer of this type holds them.
+inline std::vector<double> rounded(DataType type, std::vector<double> values) {
+  for (double& x : values) {
+    if (type == DataType::f32) x = static_cast<double>(static_cast<float>(x));
+    if (type == DataType::bf16) x = static_cast<double>(Bfloat16(x));
+  }
+  return values;
+}
+
+/// Values that both sides rounded to bf16, from numbers that lay within tolerance * largest |expected| of one another.
+inline void expect_close_in_bfloat16(const char* what, const std::vector<double>& actual,
+                                     const std::vector<double>& expected, double tolerance) {
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  const double slack = tolerance * magnitude(expected);
+  size_t differing = 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    if (actual[i] == expected[i] || (std::isnan(actual[i]) && std::isnan(expected[i]))) continue;
+    ++differing;
+    ASSERT_TRUE(std::isfinite(actual[i] - expected[i])) << what << "[" << i << "]";
+    const double unit = std::ldexp(1.0, std::ilogb(std::max(std::abs(actual[i]), std::abs(expected[i]))) - 7);
+    ASSERT_LE(std::abs(actual[i] - expected[i]), unit + slack) << what << "[" << i << "]";
+  }
+  const auto share = Tolerance::kBfloat16Differing * static_cast<double>(actual.size());
+  EXPECT_LE(static_cast<double>(differing), std::max(1.0, share)) << what << " of " << actual.size();
+}
+
+/// The comparison that fits activations of this type.
+inline void expect_close_as(DataType type, const char* what, const std::vector<double>& actual,
+                            const std::vector<double>& expected, double tolerance) {
+  if (type == DataType::bf16) {
+    expect_close_in_bfloat16(what, actual, expected, tolerance);
+  } else {
+    expect_close(what, actual, expected, tolerance);
+  }
+}
+
 /// The call throws an Error that starts with "[" and holds `part`.
 template <typename Call>
 void expect_error(const Call& call, const std::string& part) {
@@ -225,5 +261,23 @@ struct Backend {
   const char* name;
   DataType type;
 };
+
+/// All of them here: cpu has bf16 only where there is AVX-512.
+inline std::vector<Backend> all_backends() {
+  std::vector<Backend> backends;
+  for (const char* name : {"reference", "cpu"}) {
+    const auto device = make_device(name);
+    for (const DataType type : {DataType::f64, DataType::f32, DataType::bf16}) {
+      if (device->supports(type)) backends.push_back({name, type});
+    }
+  }
+  return backends;
+}
+
+inline std::string describe(const Backend& backend) {
+  return std::string(backend.name) + (backend.type == DataType::f64   ? " f64"
+                                      : backend.type == DataType::f32 ? " f32"
+                                                                      : " bf16");
+}
 
 }  // namespace ghostbatch::tests

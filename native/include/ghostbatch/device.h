@@ -12,7 +12,7 @@
 namespace ghostbatch {
 
 /// A backend on one piece of hardware: makes kernels and memory. Names: "cpu", "reference", "cuda", "cuda:N".
-/// `cpu` runs f32 on oneDNN and own SIMD; `reference` is plain loops in double, f32 and f64.
+/// `cpu` runs f32 and bf16 on oneDNN and own SIMD; `reference` is plain loops in double on f32, bf16 and f64.
 /// A Device is safe to use from several threads. Kernels and tensors must be destroyed before it.
 class Device : public Resource {
  public:
@@ -24,6 +24,8 @@ class Device : public Resource {
   virtual const char* description() const = 0;
   /// Whether activations of this type are supported.
   virtual bool supports(DataType type) const = 0;
+  /// Empty where the hardware computes this type itself; else a sentence: that it is emulated, or why it is not supported.
+  virtual const char* precision_note(DataType type) const = 0;
 
   // Kernels. A spec that is not valid, or not supported, is an Error that says what was needed and what came.
   virtual Affine* convolution(const ConvolutionSpec& spec, bool backward) = 0;

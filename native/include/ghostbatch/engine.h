@@ -63,8 +63,8 @@ class Engine : public Resource {
   virtual void parameters_changed() = 0;
 
   /// Loss (and gradients, overwritten: mean over the batch of weight * gradient) of samples[indices[0..batch)].
-  /// `weights` [batch] or null: a factor for each sample's gradient and loss. `logits` f32/f64 host memory
-  /// [batch, classes] or null. `input_gradient` likewise [batch, H, W, C], of the engine's parameter_type, or null.
+  /// `weights` [batch] or null: a factor for each sample's gradient and loss. `logits` host memory
+  /// [batch, classes] of parameter_type(type), or null. `input_gradient` likewise [batch, H, W, C].
   virtual void step(const Samples& samples, const int32_t* indices, int64_t batch, const float* weights,
                     const StepSpec& spec, void* logits, void* input_gradient, LossResult& result) = 0;
 

@@ -86,7 +86,7 @@ final class TrainCommand implements Callable<Integer> {
     @Option(
         names = "--precision",
         paramLabel = "TYPE",
-        description = "f32, or f64 on the reference backend. Default: f32.")
+        description = "f32, bf16, or f64 on the reference backend. Default: f32.")
     String precision;
 
     @Option(

@@ -1050,7 +1050,7 @@ public final class Trainer implements AutoCloseable {
         network,
         normalization,
         classNames,
-        spec.precision(),
+        spec.precision().parameterType(),
         engine.parameters().toDoubles(),
         engine.statistics() == null ? new double[0] : engine.statistics().toDoubles());
   }

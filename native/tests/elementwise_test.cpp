@@ -7,7 +7,6 @@
 namespace ghostbatch::tests {
 namespace {
 
-const std::vector<Backend> kBackends = all_backends();
 const int64_t kSizes[] = {0, 1, 15, 16, 17, 33, 1000};
 
 /// Elements [0, n) of a buffer that is one longer; the last is not to be touched.
@@ -57,7 +56,7 @@ TEST(Elementwise, RefusesBadArguments) {
 }
 
 TEST(Elementwise, RectifiesAndMasks) {
-  for (const Backend& backend : kBackends) {
+  for (const Backend& backend : all_backends()) {
     SCOPED_TRACE(describe(backend));
     const auto kernel = own(make_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
@@ -84,7 +83,7 @@ TEST(Elementwise, RectifiesAndMasks) {
 }
 
 TEST(Elementwise, AddsAndZeroes) {
-  for (const Backend& backend : kBackends) {
+  for (const Backend& backend : all_backends()) {
     SCOPED_TRACE(describe(backend));
     const auto kernel = own(make_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
@@ -112,7 +111,7 @@ TEST(Elementwise, AddsAndZeroes) {
 }
 
 TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
-  for (const Backend& backend : kBackends) {
+  for (const Backend& backend : all_backends()) {
     SCOPED_TRACE(describe(backend));
     const auto kernel = own(make_device(backend.name)->elementwise());
     for (const int64_t row_elements : {1, 3, 16, 17, 64, 129}) {
@@ -153,7 +152,7 @@ TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
 }
 
 TEST(Dropout, IsOneMaskHoweverTheBatchIsCut) {
-  for (const Backend& backend : kBackends) {
+  for (const Backend& backend : all_backends()) {
     const auto kernel = own(make_device(backend.name)->elementwise());
     const DataType type = backend.type;
     Random random(2);
@@ -272,7 +271,7 @@ TEST(SoftmaxCrossEntropy, RefusesBadArguments) {
 
 TEST(SoftmaxCrossEntropy, MatchesTheFormulaOverTheGrid) {
   uint32_t seed = 1;
-  for (const Backend& backend : kBackends) {
+  for (const Backend& backend : all_backends()) {
     const auto device = make_device(backend.name);
     for (const int64_t rows : {1, 7}) {
       for (const int64_t classes : {1, 2, 3, 10, 15, 16, 17, 100, 1000}) {
@@ -302,7 +301,7 @@ TEST(SoftmaxCrossEntropy, MatchesTheFormulaOverTheGrid) {
 }
 
 TEST(SoftmaxCrossEntropy, HoldsAtExtremes) {
-  for (const Backend& backend : kBackends) {
+  for (const Backend& backend : all_backends()) {
     SCOPED_TRACE(describe(backend));
     const auto device = make_device(backend.name);
     SoftmaxData data = make_softmax(1, 17, 0, false, 1);

@@ -59,6 +59,7 @@ record Doctor(JsonObject json, boolean healthy) {
       backend.put("name", device.name());
       backend.put("description", device.description().lines().toList());
       backend.put("available_bytes", device.availableBytes());
+      backend.put("precisions", precisions(device));
       backend.put("kernels", kernels(device));
       return true;
     } catch (RuntimeException | LinkageError e) {
@@ -67,6 +68,18 @@ record Doctor(JsonObject json, boolean healthy) {
           String.valueOf(e.getMessage()).lines().toList()); // names every place that was tried
       return false;
     }
+  }
+
+  /** Whether activations may have a type, and how they are computed. */
+  private static JsonObject precisions(Device device) {
+    JsonObject precisions = new JsonObject();
+    for (DataType type : List.of(DataType.F32, DataType.BF16, DataType.F64)) {
+      String note = device.precisionNote(type);
+      precisions.put(
+          type.toString(),
+          !device.supports(type) ? "no: " + note : note.isEmpty() ? "yes" : "yes: " + note);
+    }
+    return precisions;
   }
 
   /** What runs for shapes of every day. */

@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /** Java programs in JVMs of their own, with this test's class path. */
@@ -22,10 +23,31 @@ final class Fork implements AutoCloseable {
 
   /** Starts {@code ghostbatch} with these arguments in a folder. */
   static Fork ghostbatch(Path folder, List<String> arguments) throws IOException {
-    return java(folder, System.getProperty("java.class.path"), Main.class.getName(), arguments);
+    return ghostbatch(folder, arguments, Map.of());
+  }
+
+  /** As {@link #ghostbatch(Path, List)}, with these variables in its environment. */
+  static Fork ghostbatch(Path folder, List<String> arguments, Map<String, String> environment)
+      throws IOException {
+    return java(
+        folder,
+        System.getProperty("java.class.path"),
+        Main.class.getName(),
+        arguments,
+        environment);
   }
 
   static Fork java(Path folder, String classPath, String main, List<String> arguments)
+      throws IOException {
+    return java(folder, classPath, main, arguments, Map.of());
+  }
+
+  private static Fork java(
+      Path folder,
+      String classPath,
+      String main,
+      List<String> arguments,
+      Map<String, String> environment)
       throws IOException {
     List<String> command =
         new ArrayList<>(
@@ -41,6 +63,7 @@ final class Fork implements AutoCloseable {
     Path out = Files.createTempFile(folder, ".out", ".txt");
     Path err = Files.createTempFile(folder, ".err", ".txt");
     ProcessBuilder builder = new ProcessBuilder(command).directory(folder.toFile());
+    builder.environment().putAll(environment);
     builder.redirectOutput(out.toFile()).redirectError(err.toFile());
     return new Fork(builder.start(), out, err);
   }

@@ -60,7 +60,7 @@ class UsageTest {
         TRAIN + "--train-samples 0",
         TRAIN + "--train-samples 7000",
         TRAIN + "--batch 7000",
-        TRAIN + "--precision u8",
+        TRAIN + "--precision f16",
         TRAIN + "--precision f64",
         TRAIN + "--backend gpu",
         TRAIN + "--threads 0",

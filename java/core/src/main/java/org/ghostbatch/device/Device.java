@@ -1,6 +1,8 @@
 package org.ghostbatch.device;
 
 import java.lang.System.Logger;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import org.bytedeco.javacpp.Pointer;
 import org.ghostbatch.binding.NativeLibrary;
 import org.ghostbatch.binding.Resource;
@@ -14,6 +16,9 @@ import org.ghostbatch.binding.Resource;
 public final class Device implements AutoCloseable {
   private static final Logger LOG = System.getLogger("org.ghostbatch");
   private static final Pointer[] NO_STRUCTS = {};
+
+  /** Notes on precisions that were logged. */
+  private static final Set<String> WARNED = ConcurrentHashMap.newKeySet();
 
   private final org.ghostbatch.binding.Device binding;
   private final HandleRegistry registry = new HandleRegistry();
@@ -90,6 +95,16 @@ public final class Device implements AutoCloseable {
     Check.present("device", "a data type", type);
     open();
     return binding.supports(type.binding);
+  }
+
+  /**
+   * Empty where the hardware computes activations of this type itself; else a sentence: that they
+   * are emulated, or why they are not supported.
+   */
+  public synchronized String precisionNote(DataType type) {
+    Check.present("device", "a data type", type);
+    open();
+    return binding.precision_note(type.binding);
   }
 
   /** Bytes that can still be allocated. */
@@ -215,13 +230,18 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * Compiles a network.
+   * Compiles a network. The first for a precision that this hardware emulates logs a warning.
    *
    * @throws NativeException naming bytes needed, bytes free and the largest ghost that fits
    */
   public synchronized Engine engine(Lanes lanes, NetworkPlan network, EngineSpec spec) {
     open();
-    return Engine.create(this, lanes, network, spec);
+    Engine engine = Engine.create(this, lanes, network, spec);
+    String note = binding.precision_note(spec.type().binding);
+    if (!note.isEmpty() && WARNED.add(note)) {
+      LOG.log(Logger.Level.WARNING, note);
+    }
+    return engine;
   }
 
   /** Bytes that {@link #engine} would allocate on {@code threads} lanes. */

@@ -166,7 +166,9 @@ public final class Predictor implements AutoCloseable {
     Check.present("predictor", "a device", device);
     if (!device.supports(model.precision())) {
       throw Check.bad(
-          "predictor", "a precision that " + device.name() + " supports", model.precision());
+          "predictor",
+          "a precision that " + device.name() + " supports",
+          model.precision() + ": " + device.precisionNote(model.precision()));
     }
     Predictor made = new Predictor(model, device);
     try {

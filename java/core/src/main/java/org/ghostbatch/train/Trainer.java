@@ -356,7 +356,9 @@ public final class Trainer implements AutoCloseable {
       TrainingSpec built = spec.backend(device.name()).build();
       if (!device.supports(built.precision())) {
         throw Check.bad(
-            "trainer", "a precision that " + device.name() + " supports", built.precision());
+            "trainer",
+            "a precision that " + device.name() + " supports",
+            built.precision() + ": " + device.precisionNote(built.precision()));
       }
       return new Trainer(this, device, built);
     }

@@ -3,6 +3,7 @@ package org.ghostbatch.train;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -12,6 +13,7 @@ import java.util.List;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Strokes;
 import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.device.RunningStatistics;
 import org.ghostbatch.nn.Conv2d;
@@ -63,6 +65,16 @@ class ThreadsTest {
             .runningStatistics(RunningStatistics.TOTAL);
       }
     },
+    /** Convolutions and linear layers on oneDNN's bf16. */
+    BF16 {
+      @Override
+      Trainer.Builder builder() {
+        return Trainer.of(Models.lenet(10))
+            .batchSize(330)
+            .ghostBatchSize(100)
+            .precision(DataType.BF16);
+      }
+    },
     NO_BATCH_NORM {
       @Override
       Trainer.Builder builder() {
@@ -86,6 +98,12 @@ class ThreadsTest {
     abstract Trainer.Builder builder();
   }
 
+  private static boolean hasBf16() {
+    try (Device device = Device.of("cpu", 1)) {
+      return device.supports(DataType.BF16);
+    }
+  }
+
   private byte[] model(Run run, int threads, long seed) throws Exception {
     Path file = folder.resolve(run + "-" + threads + "-" + seed);
     try (Device device = Device.of("cpu", threads);
@@ -100,6 +118,7 @@ class ThreadsTest {
   @ParameterizedTest
   @EnumSource
   void sameBytesOnOneTwoAndFiveThreads(Run run) throws Exception {
+    assumeTrue(run != Run.BF16 || hasBf16(), "bf16 needs AVX-512");
     byte[] one = model(run, 1, 3);
     assertArrayEquals(one, model(run, 2, 3));
     assertArrayEquals(one, model(run, 5, 3));

@@ -19,8 +19,8 @@ double random_symmetric(uint32_t word) {
 
 }  // namespace
 
-AugmentationDraw draw_augmentation(const LoadSpec& spec, uint64_t seed, uint64_t epoch, int64_t index) {
-  const auto key = static_cast<uint64_t>(index);
+AugmentationDraw draw_augmentation(const LoadSpec& spec, uint64_t seed, uint64_t epoch, int64_t number) {
+  const auto key = static_cast<uint64_t>(number);
   const Philox4 words = philox(seed, philox_stream(RandomPurpose::augment, static_cast<uint32_t>(epoch)),
                                static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), 0);
   AugmentationDraw draw;

@@ -17,11 +17,11 @@ struct AugmentationDraw {
   double shift_x = 0;
 };
 
-/// The draw of sample `index` in `epoch`: one Philox block w, keyed by neither batch nor thread.
+/// The draw of sample `number` in `epoch`: one Philox block w, keyed by neither batch nor thread.
 ///   flip: top bit of w0; crop_y = floor(w1 / 2^32 (2 pad + 1)) - pad, crop_x likewise of w2;
 ///   affine: with u(w) = 2 w / 2^32 - 1, a rotation by u(w1) degrees, then a shift by u(w2) translate H down and
 ///   u(w3) translate W right.
-AugmentationDraw draw_augmentation(const LoadSpec& spec, uint64_t seed, uint64_t epoch, int64_t index);
+AugmentationDraw draw_augmentation(const LoadSpec& spec, uint64_t seed, uint64_t epoch, int64_t number);
 
 /// Source places of an affine map's result: with v = y - centre_y - shift_y, u = x - centre_x - shift_x,
 ///   source = (cosine v - sine u + centre_y, sine v + cosine u + centre_x).

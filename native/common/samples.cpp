@@ -68,6 +68,7 @@ Samples* Samples::create(DataType type, int64_t count, int64_t height, int64_t w
 Samples::~Samples() {
   release_huge(data_, count_ * sample_elements() * size_of(type_));
   release_huge(labels_, count_ * size_of(DataType::s32));
+  if (numbers_ != nullptr) release_huge(numbers_, count_ * size_of(DataType::s32));
 }
 
 void Samples::check_range(const char* what, int64_t first, int64_t rows) const {
@@ -101,6 +102,19 @@ void Samples::write_labels(int64_t first, int64_t rows, const int32_t* labels) {
     }
   }
   std::memcpy(labels_ + first, labels, static_cast<size_t>(rows) * sizeof(int32_t));
+}
+
+void Samples::write_numbers(int64_t first, int64_t rows, const int32_t* numbers) {
+  check_pointer(kSamples, "numbers", numbers);
+  check_range(kSamples, first, rows);
+  for (int64_t row = 0; row < rows; ++row) {
+    if (numbers[row] < 0) fail(kSamples, "numbers of samples from 0 on", text(numbers[row], " in row ", first + row));
+  }
+  if (numbers_ == nullptr) {
+    numbers_ = static_cast<int32_t*>(allocate_huge(count_ * size_of(DataType::s32)));
+    for (int64_t row = 0; row < count_; ++row) numbers_[row] = static_cast<int32_t>(row);
+  }
+  std::memcpy(numbers_ + first, numbers, static_cast<size_t>(rows) * sizeof(int32_t));
 }
 
 BatchLoader::BatchLoader(const LoadSpec& spec) : spec_(checked(spec)) {}

@@ -43,7 +43,8 @@ class SimdBatchLoader final : public BatchLoader {
     call.period = static_cast<int64_t>(scale_.size());
     const int64_t row_bytes = samples.sample_elements() * size_of(spec_.type);
     for (int64_t row = 0; row < rows; ++row) {
-      const AugmentationDraw draw = augment ? draw_augmentation(spec_, seed, epoch, indices[row]) : AugmentationDraw();
+      const AugmentationDraw draw =
+          augment ? draw_augmentation(spec_, seed, epoch, samples.number(indices[row])) : AugmentationDraw();
       call.flip = draw.flip;
       call.crop_y = draw.crop_y;
       call.crop_x = draw.crop_x;

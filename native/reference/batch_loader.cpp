@@ -21,7 +21,8 @@ class ReferenceBatchLoader final : public BatchLoader {
       const int64_t index = indices[row];
       if (labels != nullptr) labels->as<int32_t>()[row] = samples.label(index);
       const Image image(spec_, samples.type(), samples.row(index));
-      const AugmentationDraw draw = augment ? draw_augmentation(spec_, seed, epoch, index) : AugmentationDraw();
+      const AugmentationDraw draw =
+          augment ? draw_augmentation(spec_, seed, epoch, samples.number(index)) : AugmentationDraw();
       const AffineMap map(spec_, draw);
       T* to = dst.as<T>() + row * samples.sample_elements();
       for (int64_t y = 0; y < spec_.height; ++y) {

@@ -262,5 +262,36 @@ TEST(BatchLoader, DrawsDependOnTheSampleNotOnTheBatch) {
   }
 }
 
+TEST(BatchLoader, DrawsFollowTheSampleToItsRow) {
+  // A room that holds samples 30, 4 and 12 of a data set gives what the whole of it gives for them.
+  for (const char* name : {"reference", "cpu"}) {
+    for (const Augmentation augmentation : {Augmentation::pad_crop_flip, Augmentation::affine}) {
+      SCOPED_TRACE(name);
+      const auto device = make_device(name);
+      const LoadSpec spec = make_spec(augmentation, 8, 8, 3);
+      const Images whole = make_images(DataType::u8, 40, spec, 3);
+      const std::vector<int32_t> numbers{30, 4, 12};
+      Images room;
+      room.samples = own(Samples::create(DataType::u8, 3, 8, 8, 3, 10));
+      for (int64_t row = 0; row < 3; ++row) {
+        const int32_t number = numbers[static_cast<size_t>(row)];
+        room.samples->write_bytes(row, 1, static_cast<const uint8_t*>(whole.samples->row(number)));
+        room.samples->write_labels(row, 1, &whole.labels[static_cast<size_t>(number)]);
+      }
+      const Loaded expected = run(*device, spec, DataType::f32, whole, numbers, true);
+      EXPECT_NE(run(*device, spec, DataType::f32, room, {0, 1, 2}, true).dst, expected.dst);
+      room.samples->write_numbers(0, 1, numbers.data());
+      EXPECT_EQ(room.samples->number(2), 2);
+      room.samples->write_numbers(1, 2, numbers.data() + 1);
+      const Loaded loaded = run(*device, spec, DataType::f32, room, {0, 1, 2}, true);
+      expect_equal("dst", loaded.dst, expected.dst);
+      expect_equal("labels", loaded.labels, expected.labels);
+      expect_error([&] { room.samples->write_numbers(2, 2, numbers.data()); }, "rows within [0, 3)");
+      const int32_t negative = -1;
+      expect_error([&] { room.samples->write_numbers(2, 1, &negative); }, "numbers of samples from 0 on, got -1 in row 2");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ghostbatch::tests

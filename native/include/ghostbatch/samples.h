@@ -15,6 +15,9 @@ class Samples : public Resource {
   void write_floats(int64_t first, int64_t rows, const float* src);
   /// Each label in [0, classes), else an Error naming row, label and classes.
   void write_labels(int64_t first, int64_t rows, const int32_t* labels);
+  /// Which samples of their data set lie in rows [first, first + rows): what keys random draws, where rows are places in a
+  /// batch. Without it row i is sample i. Each at least 0, else an Error naming row and number.
+  void write_numbers(int64_t first, int64_t rows, const int32_t* numbers);
 
   int64_t count() const { return count_; }
   int64_t height() const { return height_; }
@@ -27,6 +30,7 @@ class Samples : public Resource {
     return static_cast<const char*>(data_) + index * sample_elements() * size_of(type_);
   }
   int32_t label(int64_t index) const { return labels_[index]; }
+  int64_t number(int64_t index) const { return numbers_ == nullptr ? index : numbers_[index]; }
 
  private:
   Samples() = default;
@@ -38,6 +42,7 @@ class Samples : public Resource {
   int32_t classes_ = 0;
   void* data_ = nullptr;
   int32_t* labels_ = nullptr;
+  int32_t* numbers_ = nullptr;  // null: row i is sample i
 };
 
 enum class Augmentation : int32_t {
@@ -64,8 +69,8 @@ struct LoadSpec {
   DataType type = DataType::f32;  // of dst
 };
 
-/// Gathers rows by index, augments, normalizes and writes NHWC. Random draws are keyed by (seed, epoch, sample index),
-/// so they depend neither on the batch nor on the thread.
+/// Gathers rows by index, augments, normalizes and writes NHWC. Random draws are keyed by (seed, epoch, number of the
+/// sample), so they depend neither on the batch nor on the thread, nor on where the sample lies.
 class BatchLoader : public Resource {
  public:
   /// dst [rows, H, W, C], labels s32 [rows] (may be null). Each index in [0, count), else an Error naming it.

@@ -47,7 +47,12 @@ public class GhostBatchPreset implements InfoMapper {
         .put(new Info("ghostbatch::Error", "ghostbatch::LaneWork", "ghostbatch::Lanes::run").skip())
         .put(new Info("ghostbatch::View::as").skip())
         .put(new Info("ghostbatch::Device::allocate", "ghostbatch::Device::release").skip())
-        .put(new Info("ghostbatch::Samples::row", "ghostbatch::Samples::label").skip());
+        .put(
+            new Info(
+                    "ghostbatch::Samples::row",
+                    "ghostbatch::Samples::label",
+                    "ghostbatch::Samples::number")
+                .skip());
     // Building blocks that the engine calls on raw addresses.
     for (String kernel :
         new String[] {

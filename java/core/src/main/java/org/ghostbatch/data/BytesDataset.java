@@ -7,7 +7,7 @@ final class BytesDataset extends MemoryDataset {
   private final ByteBuffer values;
 
   BytesDataset(ByteBuffer values, SampleShape shape, int[] labels) {
-    super(values, shape, labels);
+    super(Check.present("dataset", "values", values), shape, labels);
     this.values = values.slice().asReadOnlyBuffer();
   }
 

@@ -1,7 +1,5 @@
 package org.ghostbatch.data;
 
-import java.util.Objects;
-
 /**
  * A data set by name: what to train on, what to test on, and how both are normalized.
  *
@@ -9,8 +7,10 @@ import java.util.Objects;
  */
 public record DataPair(String name, Dataset train, Dataset test, Normalization normalization) {
   public DataPair {
-    Objects.requireNonNull(name, "name");
-    Objects.requireNonNull(normalization, "normalization");
+    Check.present("data", "a name", name);
+    Check.present("data", "training data", train);
+    Check.present("data", "test data", test);
+    Check.present("data", "a normalization", normalization);
     if (!train.shape().equals(test.shape()) || train.type() != test.type()) {
       throw new IllegalArgumentException(
           "[data] needs training and test samples of one shape and type, got "

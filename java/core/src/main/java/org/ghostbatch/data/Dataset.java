@@ -119,7 +119,7 @@ public interface Dataset {
 
   /** The samples at these indices, in this order; one may come more than once. */
   default Dataset select(int... indices) {
-    return new Subset(this, indices.clone());
+    return new Subset(this, Check.present("dataset", "indices", indices).clone());
   }
 
   /** The training part and the validation part of a data set. */
@@ -170,7 +170,7 @@ public interface Dataset {
    *     negative
    */
   static Dataset of(byte[] values, SampleShape shape, int[] labels) {
-    return of(ByteBuffer.wrap(values), shape, labels);
+    return of(ByteBuffer.wrap(Check.present("dataset", "values", values)), shape, labels);
   }
 
   /**
@@ -183,7 +183,7 @@ public interface Dataset {
 
   /** As {@link #of(byte[], SampleShape, int[])}, of floats, which must be finite. */
   static Dataset of(float[] values, SampleShape shape, int[] labels) {
-    return of(FloatBuffer.wrap(values), shape, labels);
+    return of(FloatBuffer.wrap(Check.present("dataset", "values", values)), shape, labels);
   }
 
   /**

@@ -8,7 +8,7 @@ final class FloatsDataset extends MemoryDataset {
   private final FloatBuffer values;
 
   FloatsDataset(FloatBuffer values, SampleShape shape, int[] labels) {
-    super(values, shape, labels);
+    super(Check.present("dataset", "values", values), shape, labels);
     this.values = values.slice().asReadOnlyBuffer();
     for (int i = 0; i < this.values.limit(); i++) {
       if (!Float.isFinite(this.values.get(i))) {

@@ -13,8 +13,8 @@ abstract class MemoryDataset implements Dataset {
   private final List<String> classNames;
 
   MemoryDataset(Buffer values, SampleShape shape, int[] labels) {
-    this.shape = Objects.requireNonNull(shape, "shape");
-    this.labels = labels.clone();
+    this.shape = Check.present("dataset", "a shape", shape);
+    this.labels = Check.present("dataset", "labels", labels).clone();
     if (labels.length == 0) {
       throw new IllegalArgumentException("[dataset] needs at least one sample, got none");
     }

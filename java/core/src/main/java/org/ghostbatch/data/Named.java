@@ -8,6 +8,8 @@ final class Named extends ForwardingDataset {
 
   Named(Dataset source, List<String> names) {
     super(source);
+    Check.present("dataset", "names of classes", names);
+    names.forEach(name -> Check.present("dataset", "a name of each class", name));
     this.names = List.copyOf(names);
     int largest = 0;
     for (int i = 0; i < source.count(); i++) {

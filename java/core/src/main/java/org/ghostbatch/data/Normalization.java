@@ -21,8 +21,8 @@ public record Normalization(double scale, List<Double> mean, List<Double> std) {
   public static final int MAX_CHANNELS = 16;
 
   public Normalization {
-    mean = List.copyOf(mean);
-    std = List.copyOf(std);
+    mean = copy("means", mean);
+    std = copy("standard deviations", std);
     if (!Double.isFinite(scale) || scale == 0) {
       throw new IllegalArgumentException(
           "[normalization] needs a finite scale other than 0, got " + scale);
@@ -52,6 +52,13 @@ public record Normalization(double scale, List<Double> mean, List<Double> std) {
               + " channels, or mean 0 and std 1, got "
               + mean.size());
     }
+  }
+
+  private static List<Double> copy(String what, List<Double> values) {
+    for (Double value : Check.present("normalization", what, values)) {
+      Check.present("normalization", what, value);
+    }
+    return List.copyOf(values);
   }
 
   /** Of bytes: values / 255, then the mean and standard deviation of each channel. */

@@ -26,8 +26,8 @@ public final class BatchLoader extends NativeObject {
   }
 
   /**
-   * Loads samples[indices[0..rows)]. What is drawn at random depends on seed, epoch and sample
-   * alone.
+   * Loads samples[indices[0..rows)]. What is drawn at random depends on seed, epoch and number of
+   * the sample alone.
    *
    * @param dst of at least [rows, H, W, C]
    * @param labels s32 of at least [rows], or null

@@ -173,6 +173,31 @@ public final class Samples extends NativeObject {
     }
   }
 
+  /**
+   * Says which samples of their data set lie in rows [first, first + rows), where that is not row i
+   * for sample i: augmentation is keyed by these numbers, each at least 0.
+   */
+  public void writeNumbers(int first, int rows, int[] numbers) {
+    rows(first, rows, type);
+    if (Check.present("samples", "numbers", numbers).length < rows) {
+      throw Check.bad("samples", "an array of " + rows + " numbers", numbers.length);
+    }
+    for (int i = 0; i < rows; i++) {
+      if (numbers[i] < 0) {
+        throw Check.bad(
+            "samples", "numbers of samples from 0 on", numbers[i] + " in row " + (first + i));
+      }
+    }
+    begin();
+    try {
+      binding.write_numbers(first, rows, numbers);
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
   private void rows(int first, int rows, DataType wanted) {
     if (type != wanted) {
       throw Check.bad("samples", wanted + " samples", type);

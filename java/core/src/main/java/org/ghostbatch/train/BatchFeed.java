@@ -28,9 +28,6 @@ interface BatchFeed extends AutoCloseable {
   /** Number in the data set of the batch's i-th sample. */
   int sample(int i);
 
-  /** What keys the augmentation of the batch, beside the seed and the rows. */
-  long augmentationEpoch();
-
   @Override
   void close();
 }

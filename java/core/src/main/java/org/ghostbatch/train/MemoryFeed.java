@@ -11,7 +11,6 @@ final class MemoryFeed implements BatchFeed {
   private final long seed;
   private final int[] order;
   private final int[] rows;
-  private long epoch;
   private int batch;
   private int position;
   private int count;
@@ -34,7 +33,6 @@ final class MemoryFeed implements BatchFeed {
 
   @Override
   public void start(long epoch, int batch) {
-    this.epoch = epoch;
     this.batch = batch;
     position = 0;
     Shuffle.fill(order, seed, epoch);
@@ -70,11 +68,6 @@ final class MemoryFeed implements BatchFeed {
   @Override
   public int sample(int i) {
     return rows[i];
-  }
-
-  @Override
-  public long augmentationEpoch() {
-    return epoch;
   }
 
   @Override

@@ -16,6 +16,7 @@ final class SampleCopy {
   private final ByteBuffer piece;
   private final int pieceRows;
   private final int[] labels;
+  private final int[] numbers;
 
   SampleCopy(Dataset data) {
     this.data = data;
@@ -24,6 +25,7 @@ final class SampleCopy {
         ByteBuffer.allocateDirect(Math.multiplyExact(pieceRows, data.sampleBytes()))
             .order(ByteOrder.nativeOrder());
     this.labels = new int[pieceRows];
+    this.numbers = new int[pieceRows];
   }
 
   static DataType type(Dataset data) {
@@ -64,6 +66,8 @@ final class SampleCopy {
         target.write(at - from, rows, piece.asFloatBuffer());
       }
       target.writeLabels(at - from, rows, labels);
+      System.arraycopy(indices, at, numbers, 0, rows);
+      target.writeNumbers(at - from, rows, numbers);
     }
   }
 }

@@ -27,7 +27,6 @@ final class StreamingFeed implements BatchFeed {
             return thread;
           });
   private Future<?> filling;
-  private long epoch;
   private int batch;
   private int position;
   private int next;
@@ -54,7 +53,6 @@ final class StreamingFeed implements BatchFeed {
   @Override
   public void start(long epoch, int batch) {
     settle();
-    this.epoch = epoch;
     this.batch = batch;
     position = 0;
     next = 0;
@@ -141,12 +139,6 @@ final class StreamingFeed implements BatchFeed {
   @Override
   public int sample(int i) {
     return order[position + i];
-  }
-
-  /** Rows are places in the batch here, so the batch's number keeps draws apart. */
-  @Override
-  public long augmentationEpoch() {
-    return (long) number << 32 | epoch;
   }
 
   @Override

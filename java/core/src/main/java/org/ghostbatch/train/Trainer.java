@@ -578,7 +578,7 @@ public final class Trainer implements AutoCloseable {
           break;
         }
         feed.next();
-        trainStep.epoch(feed.augmentationEpoch());
+        trainStep.epoch(state.epoch);
         double rate = plan.rate(state.epoch, state.done);
         update(feed.samples(), feed.rows(), feed.count(), factors(feed), rate);
         state.loss += result.loss();

@@ -533,6 +533,7 @@ final class Scenarios {
     int first = c.count("first", 2);
     int rows = c.count("rows", 3);
     int[] labels = c.ints("labels", new int[] {0, 3, 1}, 4);
+    int[] numbers = c.ints("numbers", new int[] {7, 0, 1 << 20}, Integer.MAX_VALUE);
     byte[] bytes = c.bytes("bytes", new byte[72]);
     float[] floats = c.floats("floats", new float[72]);
     boolean direct = c.coin();
@@ -540,6 +541,7 @@ final class Scenarios {
     return () -> {
       try (Samples room = bench.device.samples(type, count, height, width, channels, classes)) {
         room.writeLabels(first, rows, labels);
+        room.writeNumbers(first, rows, numbers);
         if (valid == DataType.U8) {
           if (direct && bytes != null) {
             room.write(first, rows, ByteBuffer.allocateDirect(bytes.length + 1).position(1));

@@ -48,7 +48,32 @@ class DatasetTest {
     // 2^31 values would be needed; the product must not wrap to 0.
     var large = new SampleShape(1 << 10, 1 << 10, 1 << 10);
     refused("needs 4294967296 values", () -> Dataset.of(new byte[0], large, new int[4]));
-    assertThrows(NullPointerException.class, () -> Dataset.of((byte[]) null, SHAPE, new int[1]));
+  }
+
+  @Test
+  void missingPartsAreNamed() {
+    Dataset data = bytes(4);
+    var none = Normalization.none(ElementType.U8, 2);
+    refused("values, got null", () -> Dataset.of((byte[]) null, SHAPE, new int[1]));
+    refused("values, got null", () -> Dataset.of((float[]) null, SHAPE, new int[1]));
+    refused("values, got null", () -> Dataset.of((ByteBuffer) null, SHAPE, new int[1]));
+    refused("values, got null", () -> Dataset.of((FloatBuffer) null, SHAPE, new int[1]));
+    refused("a shape, got null", () -> Dataset.of(new byte[12], null, new int[1]));
+    refused("labels, got null", () -> Dataset.of(new byte[12], SHAPE, null));
+    refused("indices, got null", () -> data.select((int[]) null));
+    refused("a normalization, got null", () -> data.withNormalization(null));
+    refused("names of classes, got null", () -> data.withClassNames(null));
+    refused(
+        "a name of each class, got null",
+        () -> data.withClassNames(Arrays.asList("a", "b", "c", "d", null)));
+    refused("a name, got null", () -> new DataPair(null, data, data, none));
+    refused("training data, got null", () -> new DataPair("own", null, data, none));
+    refused("test data, got null", () -> new DataPair("own", data, null, none));
+    refused("a normalization, got null", () -> new DataPair("own", data, data, null));
+    refused("means, got null", () -> new Normalization(1, null, List.of(1.0)));
+    refused(
+        "standard deviations, got null",
+        () -> new Normalization(1, List.of(1.0), Collections.singletonList(null)));
   }
 
   private static float[] with(int index, float value) {

@@ -156,16 +156,17 @@ class TrainerTest {
 
   @Test
   void streamedDataTrainsTheSame() {
-    Outcome memory = fit("cpu", TRAIN, builder(TinyData.convolutional()));
-    Outcome streamed = fit("cpu", TinyData.streamed(TRAIN), builder(TinyData.convolutional()));
-    assertArrayEquals(memory.parameters, streamed.parameters);
-    assertEquals(memory.history.train(), streamed.history.train());
-    Outcome augmented =
-        fit(
-            "cpu",
-            TinyData.streamed(TRAIN),
-            builder(TinyData.convolutional()).augmentation(Augmentation.FLIP));
-    assertTrue(augmented.history.last().trainLoss() < 1.2);
+    for (Augmentation augmentation :
+        List.of(Augmentation.NONE, Augmentation.PAD_CROP_FLIP, Augmentation.AFFINE)) {
+      List<Outcome> outcomes = new ArrayList<>();
+      for (Dataset data : List.of(TRAIN, TinyData.streamed(TRAIN))) {
+        outcomes.add(
+            fit("cpu", data, builder(TinyData.convolutional()).augmentation(augmentation)));
+      }
+      assertArrayEquals(outcomes.get(0).parameters, outcomes.get(1).parameters);
+      assertArrayEquals(outcomes.get(0).statistics, outcomes.get(1).statistics);
+      assertEquals(outcomes.get(0).history.train(), outcomes.get(1).history.train());
+    }
     Dataset broken =
         new ChangedDataset(TinyData.streamed(TRAIN)) {
           @Override

@@ -1,6 +1,7 @@
 package org.ghostbatch.cli;
 
 import org.ghostbatch.device.Device;
+import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.Option;
 
 /** Where a command computes. */
@@ -8,7 +9,6 @@ final class DeviceOptions {
   @Option(
       names = "--backend",
       paramLabel = "NAME",
-      defaultValue = "cpu",
       description =
           "cpu, cuda, cuda:N, auto (CUDA where there is one) or reference (plain loops: slow, exact). Default: cpu.")
   String backend;
@@ -19,6 +19,11 @@ final class DeviceOptions {
       description =
           "Threads to compute on; results do not depend on them. Default: all cores that this process may use.")
   Integer threads;
+
+  /** The backend in force. */
+  String backend() {
+    return backend == null ? "cpu" : backend;
+  }
 
   /** The number of threads in force. */
   int threads() {
@@ -33,6 +38,12 @@ final class DeviceOptions {
   /** Opens the device; a name that no backend has is bad usage. */
   Device open() {
     int count = threads();
-    return UsageException.check(() -> Device.of(backend, count));
+    return UsageException.check(() -> Device.of(backend(), count));
+  }
+
+  /** Opens the device of a run. */
+  Device open(TrainingSpec spec) {
+    int count = spec.threads() == 0 ? threads() : spec.threads();
+    return UsageException.check(() -> Device.of(spec.backend(), count));
   }
 }

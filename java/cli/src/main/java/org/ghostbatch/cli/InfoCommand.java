@@ -22,7 +22,7 @@ final class InfoCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    Doctor doctor = Doctor.examine(device.backend, device.threads());
+    Doctor doctor = Doctor.examine(device.backend(), device.threads());
     if (json) {
       System.out.println(Json.write(doctor.json()));
     } else {

@@ -11,10 +11,10 @@ import java.util.stream.Stream;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
-import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.train.CheckpointInterval;
+import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
@@ -84,6 +84,13 @@ final class TrainCommand implements Callable<Integer> {
     Path initFrom;
 
     @Option(
+        names = "--config",
+        paramLabel = "FILE",
+        description =
+            "Settings from a JSON or YAML file, as config.json of a run, which it repeats bit for bit; flags go before.")
+    Path config;
+
+    @Option(
         names = "--precision",
         paramLabel = "TYPE",
         description = "f32, bf16, or f64 on the reference backend. Default: f32.")
@@ -107,30 +114,37 @@ final class TrainCommand implements Callable<Integer> {
     boolean quiet;
   }
 
-  /** The run that the flags describe. */
+  /** The run that flags and files describe. */
   TrainingSpec spec() {
-    TrainingSpec.Builder spec = flags.spec();
-    return UsageException.check(
-        () -> {
-          if (run.seed != null) {
-            spec.seed(run.seed);
-          }
-          if (run.initFrom != null) {
-            spec.initFrom(run.initFrom.toString());
-          }
-          if (run.precision != null) {
-            spec.precision(DataType.of(run.precision));
-          }
-          if (run.microBatch != null) {
-            if (run.microBatch < 1) {
-              throw new UsageException("--micro-batch needs 1 or more, got " + run.microBatch);
-            }
-            spec.microBatch(run.microBatch);
-          }
-          return spec.backend(device.backend)
-              .threads(device.threads == null ? 0 : device.threads())
-              .build();
-        });
+    ConfigFile config = run.config == null ? null : ConfigFile.read(run.config);
+    return config == null ? spec(new JsonObject()) : config.check(this::spec);
+  }
+
+  /** Flags, over the members of a config file, over the defaults. */
+  private TrainingSpec spec(JsonObject config) {
+    JsonObject members = flags.over(config);
+    if (run.seed != null) {
+      members.put("seed", run.seed);
+    }
+    if (run.initFrom != null) {
+      members.put("init_from", run.initFrom.toString());
+    }
+    if (run.precision != null) {
+      members.put("precision", run.precision);
+    }
+    if (run.microBatch != null) {
+      if (run.microBatch < 1) {
+        throw new UsageException("--micro-batch needs 1 or more, got " + run.microBatch);
+      }
+      members.put("micro_batch", run.microBatch);
+    }
+    if (device.backend != null) {
+      members.put("backend", device.backend);
+    }
+    if (device.threads != null) {
+      members.put("threads", device.threads());
+    }
+    return TrainFlags.spec(members);
   }
 
   @Override
@@ -178,7 +192,7 @@ final class TrainCommand implements Callable<Integer> {
   private int train(TrainingSpec spec, RunFolder resumed, Path out) {
     Terminal terminal = run.quiet ? Terminal.silent() : Terminal.standardError();
     try (Interrupt interrupt = new Interrupt();
-        Device opened = device.open()) {
+        Device opened = device.open(spec)) {
       DataPair data =
           Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
       Dataset train = training(spec, data);

@@ -1,27 +1,27 @@
 package org.ghostbatch.cli;
 
 import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import org.ghostbatch.data.Datasets;
-import org.ghostbatch.device.Augmentation;
-import org.ghostbatch.device.RunningStatistics;
+import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.nn.Models;
-import org.ghostbatch.optim.Adam;
-import org.ghostbatch.optim.AdamW;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
-import org.ghostbatch.optim.LearningRate;
 import org.ghostbatch.optim.Optimizer;
-import org.ghostbatch.optim.RegimeAdaptation;
 import org.ghostbatch.optim.Schedule;
-import org.ghostbatch.optim.Sgd;
-import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
-/** The flags of {@code train} that say what is trained and how. Null: not given. */
+/** The flags of {@code train} that say what is trained and how. Null, or false: not given. */
 final class TrainFlags {
+  /** The optimizer of a run that names none. */
+  private static final String SGD = "sgd(momentum=0.9,weight-decay=1e-4)";
+
   @ArgGroup(validate = false, heading = "%nNetwork and data:%n", order = 1)
   NetworkAndData network = new NetworkAndData();
 
@@ -38,102 +38,108 @@ final class TrainFlags {
   Keeping keeping = new Keeping();
 
   /**
-   * The run that these flags describe.
+   * The members of a spec that {@code base} has (of a recipe, of a config file, or none), with what
+   * these flags say in their place. A flag that is a part of a member, as {@code --momentum} is of
+   * the optimizer, changes that part alone.
    *
-   * @throws UsageException where they contradict each other, or a value is out of range
+   * @throws UsageException where the flags contradict each other, or a value is out of range
    */
-  TrainingSpec.Builder spec() {
-    return UsageException.check(this::build);
+  JsonObject over(JsonObject base) {
+    return UsageException.check(
+        () -> {
+          JsonObject all = new JsonObject();
+          base.names().forEach(name -> all.put(name, base.get(name)));
+          networkAndData(all);
+          batchAndLength(all);
+          rate(all);
+          update(all);
+          keeping(all);
+          return all;
+        });
   }
 
-  private TrainingSpec.Builder build() {
-    require(network.model != null, "needs --model", "none");
-    require(network.data != null, "needs --data", "none");
-    require(
-        Models.names().contains(network.model),
-        "--model needs one of " + Models.names(),
-        network.model);
-    require(
-        Datasets.NAMES.contains(network.data),
-        "--data needs one of " + Datasets.NAMES,
-        network.data);
-    BatchSchedule sizes = sizes();
-    int base =
-        rate.baseBatch != null ? rate.baseBatch : batch.batchSchedule != null ? sizes.first() : 128;
-    TrainingSpec.Builder spec =
-        TrainingSpec.builder()
-            .model(network.model)
-            .data(network.data)
-            .dataDir(network.dataDir)
-            .batch(sizes)
-            .ghost(ghost())
-            .optimizer(optimizer())
-            .learningRate(
-                new LearningRate(
-                    schedule(), rule(base), rate.warmupEpochs == null ? 0 : rate.warmupEpochs));
-    length(spec);
+  /**
+   * The spec that has these members, and the defaults for the others.
+   *
+   * @throws UsageException where one is missing that has no default, or a value is out of range
+   */
+  static TrainingSpec spec(JsonObject members) {
+    return UsageException.check(
+        () -> {
+          require(isSet(members, "model"), "needs --model", "none");
+          require(isSet(members, "data"), "needs --data", "none");
+          requireNames(members);
+          require(isSet(members, "batch"), "needs either --batch or --batch-schedule", "neither");
+          require(
+              isSet(members, "epochs") || isSet(members, "updates"),
+              "needs either --epochs or --updates",
+              "neither");
+          return TrainingSpec.fromJson(members);
+        });
+  }
+
+  /** Refuses names of networks and data sets that there are not. */
+  static void requireNames(JsonObject members) {
+    requireName(members, "model", Models.names());
+    requireName(members, "data", Datasets.NAMES);
+  }
+
+  private static void requireName(JsonObject members, String member, Collection<String> names) {
+    if (isSet(members, member)) {
+      String name = members.getString(member);
+      require(names.contains(name), "--" + member + " needs one of " + names, name);
+    }
+  }
+
+  private static boolean isSet(JsonObject members, String name) {
+    return members.has(name) && !members.isNull(name);
+  }
+
+  private static void put(JsonObject all, String member, Object value) {
+    if (value != null) {
+      all.put(member, value);
+    }
+  }
+
+  private void networkAndData(JsonObject all) {
+    put(all, "model", network.model);
+    put(all, "data", network.data);
+    put(all, "data_dir", network.dataDir);
     if (network.trainSamples != null) {
       require(network.trainSamples > 0, "--train-samples needs 1 or more", network.trainSamples);
-      spec.trainSamples(network.trainSamples);
+      all.put("train_samples", network.trainSamples);
     }
-    if (network.augment != null) {
-      spec.augmentation(Augmentation.of(network.augment));
-    }
-    if (network.labelSmoothing != null) {
-      spec.labelSmoothing(network.labelSmoothing);
-    }
-    if (batch.runningStats != null) {
-      spec.runningStatistics(RunningStatistics.of(batch.runningStats));
-    }
-    if (batch.regimeAdaptation) {
-      spec.regimeAdaptation(new RegimeAdaptation(base));
-    }
-    if (update.clip != null) {
-      require(update.clip > 0, "--clip needs a norm > 0", update.clip);
-      spec.clipGradientNorm(update.clip);
-    }
-    if (update.gradientNoise != null) {
-      spec.gradientNoise(update.gradientNoise);
-    }
-    keeping(spec);
-    return spec;
+    put(all, "augment", network.augment);
+    put(all, "label_smoothing", network.labelSmoothing);
   }
 
-  private void keeping(TrainingSpec.Builder spec) {
-    if (keeping.ema != null) {
-      require(keeping.ema > 0, "--ema needs a factor in (0, 1)", keeping.ema);
-      spec.ema(keeping.ema);
+  private void batchAndLength(JsonObject all) {
+    notBoth("--batch", batch.batch, "--batch-schedule", batch.batchSchedule);
+    put(all, "batch", batch.batch);
+    put(all, "batch", batch.batchSchedule);
+    put(all, "running_stats", batch.runningStats);
+    if (batch.ghost != null) {
+      all.put("ghost", ghost());
     }
-    if (keeping.swa != null) {
-      require(keeping.swa >= 0, "--swa needs 0 or more epochs", keeping.swa);
-      spec.swaFrom(keeping.swa);
+    notBoth("--epochs", batch.epochs, "--updates", batch.updates);
+    if (batch.epochs != null) {
+      require(batch.epochs > 0, "--epochs needs 1 or more", batch.epochs);
+      all.put("epochs", batch.epochs).put("updates", null);
     }
-    if (keeping.validation != null) {
-      spec.validation(keeping.validation);
+    if (batch.updates != null) {
+      require(batch.updates > 0, "--updates needs 1 or more", batch.updates);
+      require(!batch.regimeAdaptation, "--regime-adaptation needs --epochs", "--updates");
+      all.put("updates", batch.updates).put("epochs", null);
     }
-    if (keeping.earlyStop != null) {
-      require(keeping.earlyStop > 0, "--early-stop needs 1 or more epochs", keeping.earlyStop);
-      spec.earlyStop(keeping.earlyStop);
-    }
-    if (keeping.keepBest != null) {
-      require(keeping.keepBest > 0, "--keep-best needs 1 or more", keeping.keepBest);
-      spec.keepBest(keeping.keepBest);
-    }
-    if (keeping.checkpointEvery != null) {
-      spec.checkpointEvery(CheckpointInterval.parse(keeping.checkpointEvery));
+    if (batch.regimeAdaptation || rate.baseBatch != null && isSet(all, "regime_adaptation")) {
+      all.put("regime_adaptation", baseBatch(all, null));
     }
   }
 
-  private BatchSchedule sizes() {
-    exactlyOne("--batch", batch.batch, "--batch-schedule", batch.batchSchedule);
-    return batch.batch != null
-        ? BatchSchedule.constant(batch.batch)
-        : BatchSchedule.parse(batch.batchSchedule);
-  }
-
-  private int ghost() {
-    if (batch.ghost == null || batch.ghost.equals("none")) {
-      return 0;
+  /** V, or null for none. */
+  private Integer ghost() {
+    if (batch.ghost.equals("none")) {
+      return null;
     }
     boolean number = batch.ghost.matches("[0-9]{1,9}");
     require(
@@ -143,19 +149,41 @@ final class TrainFlags {
     return Integer.parseInt(batch.ghost);
   }
 
-  private void length(TrainingSpec.Builder spec) {
-    exactlyOne("--epochs", batch.epochs, "--updates", batch.updates);
-    if (batch.epochs != null) {
-      require(batch.epochs > 0, "--epochs needs 1 or more", batch.epochs);
-      spec.epochs(batch.epochs);
-    } else {
-      require(batch.updates > 0, "--updates needs 1 or more", batch.updates);
-      require(!batch.regimeAdaptation, "--regime-adaptation needs --epochs", "--updates");
-      spec.updates(batch.updates);
+  /** The base batch in force: by flag, of the rule, of regime adaptation, of the first phase. */
+  private int baseBatch(JsonObject all, BatchRule rule) {
+    if (rate.baseBatch != null) {
+      require(rate.baseBatch > 0, "--base-batch needs 1 or more", rate.baseBatch);
+      return rate.baseBatch;
     }
+    if (rule != null && rule.kind() != BatchRule.Kind.NONE) {
+      return rule.base();
+    }
+    if (isSet(all, "regime_adaptation")) {
+      return all.getInt("regime_adaptation");
+    }
+    return isSet(all, "batch") && all.get("batch") instanceof String text && text.contains(":")
+        ? BatchSchedule.parse(text).first()
+        : 128;
   }
 
-  private Schedule schedule() {
+  private void rate(JsonObject all) {
+    schedule(all);
+    BatchRule rule =
+        isSet(all, "lr_rule") ? BatchRule.parse(all.getString("lr_rule")) : BatchRule.none();
+    int base = baseBatch(all, rule);
+    if (rate.lrRule != null) {
+      require(
+          List.of("none", "sqrt", "linear").contains(rate.lrRule),
+          "--lr-rule needs none, sqrt or linear",
+          rate.lrRule);
+      all.put("lr_rule", rate.lrRule.equals("none") ? "none" : rate.lrRule + ":" + base);
+    } else if (rule.kind() != BatchRule.Kind.NONE) {
+      all.put("lr_rule", new BatchRule(rule.kind(), base).toString());
+    }
+    put(all, "warmup_epochs", rate.warmupEpochs);
+  }
+
+  private void schedule(JsonObject all) {
     List<String> kinds = new ArrayList<>();
     if (rate.schedule != null) {
       kinds.add("--schedule");
@@ -174,58 +202,96 @@ final class TrainFlags {
           rate.schedule.contains(":"),
           "--schedule needs EPOCH:RATE,..., as in 0:0.1,81:0.01",
           rate.schedule);
-      return Schedule.parse(rate.schedule);
+      all.put("schedule", Schedule.parse(rate.schedule).toString());
+      return;
     }
-    double lr = rate.lr == null ? 0.1 : rate.lr;
+    if (kinds.isEmpty() && rate.lr == null) {
+      return;
+    }
+    Schedule before =
+        isSet(all, "schedule")
+            ? Schedule.parse(all.getString("schedule"))
+            : new Schedule.Constant(0.1);
+    double lr = rate.lr != null ? rate.lr : before.rate(0, 1);
+    Schedule schedule;
     if (rate.cosine) {
-      return new Schedule.Cosine(lr);
+      schedule = new Schedule.Cosine(lr);
+    } else if (rate.poly != null) {
+      schedule = new Schedule.Polynomial(lr, rate.poly);
+    } else if (before instanceof Schedule.Cosine) {
+      schedule = new Schedule.Cosine(lr);
+    } else if (before instanceof Schedule.Polynomial polynomial) {
+      schedule = new Schedule.Polynomial(lr, polynomial.power());
+    } else if (before instanceof Schedule.Steps steps) {
+      throw new UsageException(
+          "--lr needs a schedule with one rate, got " + steps + ": --schedule replaces it");
+    } else {
+      schedule = new Schedule.Constant(lr);
     }
-    return rate.poly != null ? new Schedule.Polynomial(lr, rate.poly) : new Schedule.Constant(lr);
+    all.put("schedule", schedule.toString());
   }
 
-  private BatchRule rule(int base) {
-    String name = rate.lrRule == null ? "none" : rate.lrRule;
-    require(
-        List.of("none", "sqrt", "linear").contains(name),
-        "--lr-rule needs none, sqrt or linear",
-        name);
-    require(base > 0, "--base-batch needs 1 or more", base);
-    return BatchRule.parse(name.equals("none") ? name : name + ":" + base);
-  }
-
-  private Optimizer optimizer() {
-    String name = update.optimizer == null ? "sgd" : update.optimizer;
-    double decay = update.weightDecay == null ? 1e-4 : update.weightDecay;
-    switch (name) {
-      case "sgd" -> {
-        only(name, "--beta1", update.beta1, "--beta2", update.beta2, "--eps", update.eps);
-        return new Sgd(update.momentum == null ? 0.9 : update.momentum, decay, update.nesterov);
-      }
-      case "adam", "adamw" -> {
-        only(name, "--momentum", update.momentum, "--nesterov", update.nesterov ? "" : null);
-        double beta1 = update.beta1 == null ? 0.9 : update.beta1;
-        double beta2 = update.beta2 == null ? 0.999 : update.beta2;
-        double eps = update.eps == null ? 1e-8 : update.eps;
-        return name.equals("adam")
-            ? new Adam(beta1, beta2, eps, decay)
-            : new AdamW(beta1, beta2, eps, decay);
-      }
-      default -> throw new UsageException("--optimizer needs sgd, adam or adamw, got " + name);
+  private void update(JsonObject all) {
+    if (update.optimizer != null || !update.settings().isEmpty()) {
+      all.put("optimizer", optimizer(all));
     }
-  }
-
-  /** Refuses flags that the optimizer would ignore; names and values in turn. */
-  private static void only(String optimizer, Object... flags) {
-    for (int i = 0; i < flags.length; i += 2) {
-      require(flags[i + 1] == null, flags[i] + " needs an optimizer that has it", optimizer);
+    if (update.clip != null) {
+      require(update.clip > 0, "--clip needs a norm > 0", update.clip);
+      all.put("clip", update.clip);
     }
+    put(all, "gradient_noise", update.gradientNoise);
   }
 
-  private static void exactlyOne(String first, Object a, String second, Object b) {
-    require(
-        (a == null) != (b == null),
-        "needs either " + first + " or " + second,
-        a == null ? "neither" : "both");
+  /** The optimizer as its text, {@code name(setting=value,...)}, with the settings of the flags. */
+  private String optimizer(JsonObject all) {
+    Optimizer before = Optimizer.parse(isSet(all, "optimizer") ? all.getString("optimizer") : SGD);
+    String name = update.optimizer == null ? before.name() : update.optimizer;
+    if (!name.equals(before.name())) {
+      before = name.equals("sgd") ? Optimizer.parse(SGD) : Optimizer.parse(name).weightDecay(1e-4);
+    }
+    Map<String, String> settings = new LinkedHashMap<>();
+    String text = before.toString();
+    for (String setting : text.substring(name.length() + 1, text.length() - 1).split(",")) {
+      settings.put(setting.split("=")[0], setting.split("=")[1]);
+    }
+    update
+        .settings()
+        .forEach(
+            (setting, value) -> {
+              require(
+                  settings.containsKey(setting),
+                  "--" + setting + " needs an optimizer that has it",
+                  name);
+              settings.put(setting, value.toString());
+            });
+    List<String> texts = new ArrayList<>();
+    settings.forEach((setting, value) -> texts.add(setting + "=" + value));
+    return Optimizer.parse(name + "(" + String.join(",", texts) + ")").toString();
+  }
+
+  private void keeping(JsonObject all) {
+    if (keeping.ema != null) {
+      require(keeping.ema > 0, "--ema needs a factor in (0, 1)", keeping.ema);
+      all.put("ema", keeping.ema);
+    }
+    if (keeping.swa != null) {
+      require(keeping.swa >= 0, "--swa needs 0 or more epochs", keeping.swa);
+      all.put("swa", keeping.swa);
+    }
+    put(all, "validation", keeping.validation);
+    if (keeping.earlyStop != null) {
+      require(keeping.earlyStop > 0, "--early-stop needs 1 or more epochs", keeping.earlyStop);
+      all.put("early_stop", keeping.earlyStop);
+    }
+    if (keeping.keepBest != null) {
+      require(keeping.keepBest > 0, "--keep-best needs 1 or more", keeping.keepBest);
+      all.put("keep_best", keeping.keepBest);
+    }
+    put(all, "checkpoint_every", keeping.checkpointEvery);
+  }
+
+  private static void notBoth(String first, Object a, String second, Object b) {
+    require(a == null || b == null, "needs either " + first + " or " + second, "both");
   }
 
   private static void require(boolean holds, String needs, Object got) {
@@ -398,6 +464,19 @@ final class TrainFlags {
         paramLabel = "SIGMA",
         description = "Multiply each sample's gradient by a draw from N(1, SIGMA^2). Default: 0.")
     Double gradientNoise;
+
+    /** Settings of the optimizer that were given, by the names that it has for them. */
+    Map<String, Object> settings() {
+      Map<String, Object> given = new LinkedHashMap<>();
+      given.put("momentum", momentum);
+      given.put("nesterov", nesterov ? true : null);
+      given.put("weight-decay", weightDecay);
+      given.put("beta1", beta1);
+      given.put("beta2", beta2);
+      given.put("eps", eps);
+      given.values().removeIf(Objects::isNull);
+      return given;
+    }
   }
 
   static final class Keeping {

@@ -63,6 +63,7 @@ class UsageTest {
         TRAIN + "--precision f16",
         TRAIN + "--precision f64",
         TRAIN + "--backend gpu",
+        TRAIN + "--config nowhere.json",
         TRAIN + "--threads 0",
         TRAIN + "--threads 5000",
         TRAIN + "--micro-batch 0",
@@ -72,7 +73,6 @@ class UsageTest {
         "train --resume runs/nowhere",
         // Flags of the contract that this version does not serve.
         TRAIN + "--recipe keskar",
-        TRAIN + "--config a.json",
         TRAIN + "--ema 1",
         TRAIN + "--ema 0",
         TRAIN + "--swa -2",

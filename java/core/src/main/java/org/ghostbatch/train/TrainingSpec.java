@@ -552,7 +552,7 @@ public record TrainingSpec(
                 json.get(name) instanceof String text
                     ? BatchSchedule.parse(text)
                     : BatchSchedule.constant(json.getInt(name)));
-        case "ghost" -> ghost(none ? 0 : json.getInt(name));
+        case "ghost" -> ghost(none || "none".equals(json.get(name)) ? 0 : json.getInt(name));
         case "running_stats" -> runningStatistics(RunningStatistics.of(json.getString(name)));
         case "epochs" -> {
           if (!none) {

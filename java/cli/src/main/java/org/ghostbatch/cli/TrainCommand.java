@@ -18,6 +18,7 @@ import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
+import org.ghostbatch.train.TensorBoard;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
 import org.ghostbatch.train.TrainingSpec;
@@ -33,7 +34,8 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "train",
     description =
-        "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json.",
+        "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json, "
+            + "and events.out.tfevents.* for TensorBoard.",
     customSynopsis =
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
             + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n"
@@ -297,6 +299,7 @@ final class TrainCommand implements Callable<Integer> {
   private final class RunListener implements TrainingListener {
     private final TrainProgress progress;
     private RunFolder folder;
+    private TensorBoard tensorBoard;
 
     RunListener(TrainProgress progress) {
       this.progress = progress;
@@ -305,17 +308,21 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public void onStart(Trainer trainer) {
       folder.onStart(trainer);
+      tensorBoard = new TensorBoard(folder.path());
+      tensorBoard.onStart(trainer);
       progress.onStart(trainer);
     }
 
     @Override
     public void onUpdate(Trainer trainer) {
+      tensorBoard.onUpdate(trainer);
       progress.onUpdate(trainer);
     }
 
     @Override
     public void onEpochEnd(Trainer trainer, EpochRow row) {
       folder.onEpochEnd(trainer, row);
+      tensorBoard.onEpochEnd(trainer, row);
       progress.onEpochEnd(trainer, row);
     }
 
@@ -327,6 +334,7 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public void onEnd(Trainer trainer, History history) {
       folder.onEnd(trainer, history);
+      tensorBoard.onEnd(trainer, history);
       if (run.profile) {
         System.out.print(trainer.profile().table());
       }

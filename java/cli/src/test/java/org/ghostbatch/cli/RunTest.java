@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.awt.image.BufferedImage;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -107,6 +108,18 @@ class RunTest {
     assertEquals(
         json(run.resolve("summary.json")).getDouble("test_accuracy"),
         Double.parseDouble(lines.get(2).split(",")[8]));
+  }
+
+  @Test
+  void aRunIsThereForTensorBoard() throws Exception {
+    try (var files = Files.newDirectoryStream(run, "events.out.tfevents.*")) {
+      byte[] events = Files.readAllBytes(files.iterator().next());
+      String text = new String(events, StandardCharsets.ISO_8859_1);
+      assertTrue(text.contains("brain.Event:2"), text);
+      assertEquals(
+          2, text.split("epoch/test_accuracy", -1).length - 1, "points of an epoch's figure");
+      assertEquals(6, text.split("update/loss", -1).length - 1, "points of an update's figure");
+    }
   }
 
   @Test

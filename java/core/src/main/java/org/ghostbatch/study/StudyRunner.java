@@ -22,6 +22,7 @@ import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
+import org.ghostbatch.train.TensorBoard;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
 import org.ghostbatch.train.TrainingSpec;
@@ -183,6 +184,7 @@ public final class StudyRunner {
         Trainer made =
             Trainer.of(spec, pair.train().classes())
                 .listener(saved)
+                .listener(new TensorBoard(run))
                 .listener(new StartRecorder(run.resolve(START)))
                 .listener(progress)
                 .on(device)) {

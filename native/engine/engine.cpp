@@ -234,6 +234,7 @@ struct Lane {
   LossResult loss;
   std::vector<int64_t> places;  // values per channel of each ghost
   std::vector<Cell> profile;
+  std::vector<TraceEvent> trace;  // never beyond its capacity: a step allocates nothing
 };
 
 constexpr int64_t kNone = -1;
@@ -383,6 +384,25 @@ class PassEngine : public Engine {
     }
   }
   void profile_entry(int32_t index, ProfileEntry& entry) const override;
+
+  void set_tracing(int64_t events) override {
+    if (events < 0 || events > (1 << 20)) {
+      throw Error("[engine] needs 0 to 1048576 events of a trace, got " + std::to_string(events));
+    }
+    trace_capacity_ = static_cast<size_t>(events);
+    for (Lane& lane : lanes_state_) {
+      lane.trace = {};
+      lane.trace.reserve(trace_capacity_);
+    }
+  }
+  int64_t trace_events(int32_t lane) const override { return static_cast<int64_t>(traced(lane).size()); }
+  void trace_event(int32_t lane, int64_t index, TraceEvent& event) const override {
+    const std::vector<TraceEvent>& events = traced(lane);
+    if (index < 0 || index >= static_cast<int64_t>(events.size())) {
+      throw Error("[engine] needs an event in [0, " + std::to_string(events.size()) + "), got " + std::to_string(index));
+    }
+    event = events[static_cast<size_t>(index)];
+  }
 
  private:
   static constexpr size_t kExtraEntries = 4;
@@ -572,7 +592,7 @@ class PassEngine : public Engine {
         if (slot >= 0) await(slot, lane);
         const auto start = Clock::now();
         execute(instruction, micro, state);
-        record(state, static_cast<size_t>(i), start);
+        record(state, static_cast<size_t>(i), start, micro.index);
         if (slot >= 0) commit(slot, micro, lane);
       }
     } catch (...) {
@@ -589,10 +609,23 @@ class PassEngine : public Engine {
     }
   }
 
-  void record(Lane& lane, size_t entry, Clock::time_point start) const {
+  void record(Lane& lane, size_t entry, Clock::time_point start, int64_t micro_batch = -1) const {
     if (!profiling_) return;
-    lane.profile[entry].seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    const auto now = Clock::now();
+    lane.profile[entry].seconds += std::chrono::duration<double>(now - start).count();
     ++lane.profile[entry].calls;
+    if (lane.trace.size() < trace_capacity_) {
+      lane.trace.push_back({static_cast<int32_t>(entry), nanoseconds(start), nanoseconds(now), micro_batch});
+    }
+  }
+  static int64_t nanoseconds(Clock::time_point time) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  }
+  const std::vector<TraceEvent>& traced(int32_t lane) const {
+    if (lane < 0 || lane >= static_cast<int32_t>(lanes_state_.size())) {
+      throw Error("[engine] needs a lane in [0, " + std::to_string(lanes_state_.size()) + "), got " + std::to_string(lane));
+    }
+    return lanes_state_[static_cast<size_t>(lane)].trace;
   }
 
   // Commits.
@@ -645,7 +678,7 @@ class PassEngine : public Engine {
       added = true;
     }
     if (added) slot.added.notify_all();
-    record(state, c_->plan.instructions.size() + kCommit, start);
+    record(state, c_->plan.instructions.size() + kCommit, start, micro.index);
   }
 
   void add(const View& from, const View& to, bool first) const {
@@ -843,6 +876,7 @@ class PassEngine : public Engine {
   std::vector<Slot> slots_;  // two an operation (gradient, statistics), one for the loss
   bool packed_valid_ = false;
   bool profiling_ = false;
+  size_t trace_capacity_ = 0;  // events a lane keeps
 
   // The step being run.
   const StepSpec* step_ = nullptr;

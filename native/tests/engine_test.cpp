@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -847,6 +849,59 @@ TEST(Engine, ProfileCountsEveryMicroBatch) {
     }
   }
   EXPECT_EQ(affine, 3 * 7 - 1);  // seven affine operations in three directions, the first without its input's gradient
+}
+
+TEST(Engine, TraceKeepsTheCallsOfEachLane) {
+  Builder network = residual_network();
+  Owned<Samples> samples = random_samples(32);
+  Session s("cpu", DataType::f32, network, 2, 8, 8);
+  StepSpec spec;
+  spec.ghost = 8;
+  s.engine->set_tracing(1000);
+  s.step(*samples, 32, spec);
+  EXPECT_EQ(s.engine->trace_events(0) + s.engine->trace_events(1), 0) << "traced without profiling";
+  s.engine->set_profiling(true);
+  const auto before = std::chrono::steady_clock::now().time_since_epoch();
+  s.step(*samples, 32, spec);
+  const auto after = std::chrono::steady_clock::now().time_since_epoch();
+  std::vector<int64_t> calls(static_cast<size_t>(s.engine->profile_entries()));
+  std::vector<double> seconds(calls.size());
+  std::set<int64_t> micro_batches;
+  for (int32_t lane = 0; lane < 2; ++lane) {
+    int64_t last = std::chrono::duration_cast<std::chrono::nanoseconds>(before).count();
+    for (int64_t i = 0; i < s.engine->trace_events(lane); ++i) {
+      TraceEvent event;
+      s.engine->trace_event(lane, i, event);
+      EXPECT_GE(event.begin, last) << "calls of a lane overlap";
+      EXPECT_GE(event.end, event.begin);
+      last = event.end;
+      ++calls[static_cast<size_t>(event.entry)];
+      seconds[static_cast<size_t>(event.entry)] += static_cast<double>(event.end - event.begin) * 1e-9;
+      micro_batches.insert(event.micro_batch);
+    }
+    EXPECT_LE(last, std::chrono::duration_cast<std::chrono::nanoseconds>(after).count());
+  }
+  EXPECT_EQ(micro_batches, (std::set<int64_t>{-1, 0, 1, 2, 3}));
+  for (int32_t i = 0; i < s.engine->profile_entries(); ++i) {
+    ProfileEntry entry;
+    s.engine->profile_entry(i, entry);
+    EXPECT_EQ(calls[static_cast<size_t>(i)], entry.calls) << s.engine->profile_name(i);
+    EXPECT_NEAR(seconds[static_cast<size_t>(i)], entry.seconds, 1e-6) << s.engine->profile_name(i);
+  }
+
+  s.engine->set_tracing(10);
+  EXPECT_EQ(s.engine->trace_events(0), 0);
+  for (int step = 0; step < 3; ++step) s.step(*samples, 32, spec);
+  EXPECT_LE(s.engine->trace_events(0), 10);
+  EXPECT_EQ(std::max(s.engine->trace_events(0), s.engine->trace_events(1)), 10) << "a full lane keeps its first calls";
+  s.engine->set_tracing(0);
+  s.step(*samples, 32, spec);
+  EXPECT_EQ(s.engine->trace_events(0) + s.engine->trace_events(1), 0);
+  TraceEvent event;
+  EXPECT_THROW(s.engine->trace_event(0, 0, event), Error);
+  EXPECT_THROW(s.engine->trace_events(2), Error);
+  EXPECT_THROW(s.engine->trace_events(-1), Error);
+  EXPECT_THROW(s.engine->set_tracing(-1), Error);
 }
 
 }  // namespace

@@ -42,6 +42,14 @@ struct ProfileEntry {
   double bytes = 0;        // touched at least, for operations bound by memory
 };
 
+/// One call of a kernel, or a piece of the engine's own work, on a lane.
+struct TraceEvent {
+  int32_t entry = 0;         // number of its profile entry, which says what it is
+  int64_t begin = 0;         // nanoseconds of the steady clock (on Linux that of Java's System.nanoTime)
+  int64_t end = 0;
+  int64_t micro_batch = -1;  // in its step; -1: of none, or waiting for another
+};
+
 /// A network compiled for micro-batches of S rows on a device, with its vectors and its lanes' memory.
 /// A batch is cut into ghosts (ceil(B / V), sizes that differ by at most one); with V <= S a micro-batch holds whole
 /// ghosts and lanes never wait for one another; with V > S a ghost spans micro-batches and lanes meet at every batch
@@ -78,6 +86,12 @@ class Engine : public Resource {
   virtual int32_t profile_entries() const = 0;
   virtual void profile_entry(int32_t index, ProfileEntry& entry) const = 0;
   virtual const char* profile_name(int32_t index) const = 0;
+
+  /// From now on, while profiling is on, each lane keeps its calls, up to so many; 0: none. Forgets those kept before.
+  virtual void set_tracing(int64_t events) = 0;
+  /// Calls that a lane has kept, in order of their ends.
+  virtual int64_t trace_events(int32_t lane) const = 0;
+  virtual void trace_event(int32_t lane, int64_t index, TraceEvent& event) const = 0;
 
   /// Fills all arenas with NaN: a test that no result depends on memory that was not written.
   virtual void poison() = 0;

@@ -346,6 +346,59 @@ public final class Engine extends NativeObject {
   }
 
   /**
+   * From now on, while {@link #profile} is on, keeps each lane's calls, up to so many; 0: none.
+   * Forgets those kept before. Costs 32 bytes a call, reserved here.
+   */
+  public void trace(int callsPerLane) {
+    Check.range(kind, "calls of a lane", callsPerLane, 0, 1 << 20);
+    begin();
+    try {
+      binding.set_tracing(callsPerLane);
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
+  /** How many calls the lane that has kept the most has kept. */
+  public int traced() {
+    begin();
+    try {
+      long most = 0;
+      for (int lane = 0; lane < lanes.threads(); lane++) {
+        most = Math.max(most, binding.trace_events(lane));
+      }
+      return (int) most;
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
+  /** The calls that were kept, lane by lane, each in order of time. */
+  public List<TraceEvent> trace() {
+    begin();
+    try (var event = new org.ghostbatch.binding.TraceEvent()) {
+      List<TraceEvent> events = new ArrayList<>();
+      for (int lane = 0; lane < lanes.threads(); lane++) {
+        long count = binding.trace_events(lane);
+        for (long i = 0; i < count; i++) {
+          binding.trace_event(lane, i, event);
+          events.add(
+              new TraceEvent(event.entry(), lane, event.begin(), event.end(), event.micro_batch()));
+        }
+      }
+      return events;
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
+  /**
    * Fills all working memory with NaN: a test that no result depends on memory that was not
    * written.
    */

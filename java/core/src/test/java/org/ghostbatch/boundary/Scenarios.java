@@ -949,6 +949,7 @@ final class Scenarios {
     StepSpec spec = c.present("step", new StepSpec());
     LossResult result = c.present("result", new LossResult());
     int operation = c.count("operation", 2);
+    int calls = c.count("calls", 100);
     int what = c.draw(0, 9);
     return () -> {
       Engine made = engine.get();
@@ -956,6 +957,7 @@ final class Scenarios {
         made.implementation(operation);
       } else if (what == 1) {
         made.profile(true);
+        made.trace(calls);
       }
       if (spec != null) {
         spec.mode(mode)
@@ -973,6 +975,8 @@ final class Scenarios {
       made.step(from.get(), indices, batch, weights, spec, logits, inputGradient, result);
       if (what == 1) {
         made.profile();
+        made.trace();
+        made.traced();
         made.profile(false);
         made.poison();
         made.parametersChanged();

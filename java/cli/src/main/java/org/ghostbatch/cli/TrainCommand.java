@@ -13,8 +13,8 @@ import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
-import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
@@ -179,7 +179,6 @@ final class TrainCommand implements Callable<Integer> {
     if (flags.batch.updates != null) {
       spec.updates(flags.batch.updates);
     }
-    device.backend = begun.backend();
     return UsageException.check(
         () -> {
           TrainingSpec resumed = spec.build();

@@ -399,6 +399,30 @@ TEST_P(SimdTest, Bf16IsTheF32KernelRounded) {
   }
 }
 
+TEST_P(SimdTest, Bf16RoundsToNearestTiesToEven) {
+  // Every number of bf16 plus what lies just below, at, and just above the middle to the next, as the sum of two.
+  for (const float share : {-0.99609375f, 0.0f, 0.498046875f, 0.5f, 0.50390625f, 1.0f}) {
+    Guarded<uint16_t> a(65536), b(65536), got(65536);
+    for (int64_t i = 0; i < 65536; ++i) {
+      a[i] = static_cast<uint16_t>(i);
+      const float value = from_bfloat16(a[i]);
+      const bool normal = std::isnormal(value);
+      b[i] = to_bfloat16(normal ? std::ldexp(share, std::ilogb(value) - 7) : 0.0f);
+    }
+    tables().elementwise_bf16->add(a.data(), b.data(), got.data(), 65536, false);
+    for (int64_t i = 0; i < 65536; ++i) {
+      const float sum = from_bfloat16(a[i]) + from_bfloat16(b[i]), result = from_bfloat16(got[i]);
+      // Instructions for bf16 take numbers below 2^-126 for zero.
+      if (std::abs(sum) < 2 * std::numeric_limits<float>::min()) continue;
+      if (std::isnan(sum)) {
+        ASSERT_TRUE(std::isnan(result)) << i;
+      } else {
+        ASSERT_EQ(got[i], to_bfloat16(sum)) << from_bfloat16(a[i]) << " + " << from_bfloat16(b[i]);
+      }
+    }
+  }
+}
+
 // Elementwise.
 
 TEST_P(SimdTest, ReluAndAdd) {

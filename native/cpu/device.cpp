@@ -33,8 +33,8 @@ CpuDevice::CpuDevice() {
   if (!supports_bf16()) {
     bf16_note_ = text("bf16 needs AVX-512, this CPU has ", onednn_isa());
   } else if (!has_bf16_instructions()) {
-    bf16_note_ = text("bf16 is emulated, for this CPU has no instructions for it (", onednn_isa(),
-                      "): slower than f32");
+    bf16_note_ =
+        text("bf16 is emulated, for this CPU has no instructions for it (", onednn_isa(), "): slower than f32");
   }
 }
 

@@ -118,10 +118,11 @@ std::vector<Device*> in_bfloat16(const std::vector<Device*>& devices) {
 
 std::string describe(const ConvolutionSpec& spec) {
   std::ostringstream out;
-  out << (spec.type == DataType::bf16 ? "bf16 " : "") << "src=[" << spec.batch << "," << spec.height << "," << spec.width << "," << spec.channels << "] weights=["
-      << spec.filters << "," << spec.kernel_h << "," << spec.kernel_w << "] stride=" << spec.stride_h << ","
-      << spec.stride_w << " pad=" << spec.pad_h << "," << spec.pad_w << " dilation=" << spec.dilation_h << ","
-      << spec.dilation_w << " groups=" << spec.groups << " bias=" << spec.bias << " relu=" << spec.relu;
+  out << (spec.type == DataType::bf16 ? "bf16 " : "") << "src=[" << spec.batch << "," << spec.height << ","
+      << spec.width << "," << spec.channels << "] weights=[" << spec.filters << "," << spec.kernel_h << ","
+      << spec.kernel_w << "] stride=" << spec.stride_h << "," << spec.stride_w << " pad=" << spec.pad_h << ","
+      << spec.pad_w << " dilation=" << spec.dilation_h << "," << spec.dilation_w << " groups=" << spec.groups
+      << " bias=" << spec.bias << " relu=" << spec.relu;
   return out.str();
 }
 

@@ -57,9 +57,10 @@ TEST(Allocation, IsSeen) {
 }
 
 TEST(Allocation, DoesNotHappenInASteadyStep) {
-  for (const char* name : {"reference", "cpu"}) {
-    SCOPED_TRACE(name);
-    const auto device = make_device(name);
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
+    const DataType type = backend.type, parameter = parameter_type(type);
     Random random(1);
     const int64_t channels = 17, elements = 6 * 4 * 4 * channels;
     GhostBatchNormSpec norm_spec;
@@ -67,11 +68,11 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
     norm_spec.height = norm_spec.width = 4;
     norm_spec.channels = channels;
     norm_spec.relu = true;
+    norm_spec.type = type;
     const auto norm = own(device->ghost_batch_norm(norm_spec));
-    const DataType f32 = DataType::f32;
-    const Buffer x(f32, random.values(elements)), y(f32, elements), dx(f32, elements),
-        gamma(f32, random.values(channels));
-    const Buffer mean(f32, 2 * channels), variance(f32, 2 * channels), dgamma(f32, channels), dbeta(f32, channels);
+    const Buffer x(type, random.values(elements)), y(type, elements), dx(type, elements);
+    const Buffer gamma(parameter, random.values(channels)), mean(parameter, 2 * channels);
+    const Buffer variance(parameter, 2 * channels), dgamma(parameter, channels), dbeta(parameter, channels);
     const Buffer partials(DataType::f64, 2 * channels);
     const int32_t offsets[] = {0, 3, 6}, rows[] = {6};
     const int64_t places[] = {48, 48};
@@ -89,8 +90,9 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
     pool_spec.height = pool_spec.width = 4;
     pool_spec.channels = channels;
     pool_spec.window_h = pool_spec.window_w = pool_spec.stride_h = pool_spec.stride_w = 2;
+    pool_spec.type = type;
     const auto pool = own(device->pooling(pool_spec));
-    const Buffer pooled(f32, pool_spec.dst_elements()), workspace(DataType::u8, pool->workspace_elements());
+    const Buffer pooled(type, pool_spec.dst_elements()), workspace(DataType::u8, pool->workspace_elements());
     const View workspace_view = workspace.view();
     expect_no_allocation("pooling", [&] {
       pool->forward(x.view(), pooled.view(), &workspace_view, 6);
@@ -118,6 +120,7 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
       load_spec.height = load_spec.width = 4;
       load_spec.channels = 3;
       load_spec.augmentation = augmentation;
+      load_spec.type = type;
       const auto loader = own(device->batch_loader(load_spec));
       const auto samples = own(Samples::create(DataType::u8, 6, 4, 4, 3, 10));
       const int32_t indices[] = {5, 4, 3, 2, 1, 0};
@@ -127,12 +130,13 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
     }
 
     const auto vector = own(device->vector_kernels());
+    const Buffer w(parameter, random.values(elements)), gradient(parameter, elements), v(parameter, elements);
     const auto lanes = own(Lanes::create(2));
     for (Lanes* on : {lanes.get(), static_cast<Lanes*>(nullptr)}) {
       expect_no_allocation("vector", [&] {
-        vector->sgd(on, SgdSpec(), x.view(), y.view(), dx.view());
-        vector->adam(on, AdamSpec(), x.view(), y.view(), dx.view(), dx.view());
-        vector->scale(on, 0.5 + vector->dot(on, x.view(), y.view()) * 0, x.view());
+        vector->sgd(on, SgdSpec(), w.view(), gradient.view(), v.view());
+        vector->adam(on, AdamSpec(), w.view(), gradient.view(), v.view(), v.view());
+        vector->scale(on, 0.5 + vector->dot(on, w.view(), gradient.view()) * 0, w.view());
       });
     }
   }

@@ -55,11 +55,14 @@ TEST(Device, SaysHowItComputesBfloat16) {
     engine.type = DataType::bf16;
     const auto lanes = own(Lanes::create(1));
     const auto network = own(Network::create(2, 2, 1));
-    network->convolution("conv", 0, [] {
-      ConvolutionSpec convolution;
-      convolution.height = convolution.width = convolution.kernel_h = convolution.kernel_w = 2;
-      return convolution;
-    }(), 0, -1);
+    network->convolution(
+        "conv", 0,
+        [] {
+          ConvolutionSpec convolution;
+          convolution.height = convolution.width = convolution.kernel_h = convolution.kernel_w = 2;
+          return convolution;
+        }(),
+        0, -1);
     expect_error([&] { own(Engine::create(*cpu, *lanes, *network, engine)); },
                  "got bf16: bf16 needs AVX-512, this CPU has avx2");
   }

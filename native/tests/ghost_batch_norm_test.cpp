@@ -393,8 +393,7 @@ TEST(GhostBatchNorm, TakesAConstantChannel) {
     const NormResult expected = formula(test, data);
     EXPECT_EQ(result.variance[0], 0);
     EXPECT_EQ(result.dst[0], data.beta[0]);
-    expect_all_close(result, expected,
-                     backend.type == DataType::bf16 ? Tolerance::kBfloat16 : Tolerance::kNormBlocks);
+    expect_all_close(result, expected, backend.type == DataType::bf16 ? Tolerance::kBfloat16 : Tolerance::kNormBlocks);
   }
 }
 
@@ -581,8 +580,7 @@ TEST(GhostBatchNorm, OneGhostIsBatchNormBitForBit) {
         test.spec.relu = true;
         test.spec.residual = residual;
         const NormData data = make_data(test, 3, 77);
-        expect_same_bits(run_spanning(*device, backend.type, test, data, {13}),
-                         run(*device, backend.type, test, data));
+        expect_same_bits(run_spanning(*device, backend.type, test, data, {13}), run(*device, backend.type, test, data));
       }
     }
   }

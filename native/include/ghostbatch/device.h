@@ -24,7 +24,8 @@ class Device : public Resource {
   virtual const char* description() const = 0;
   /// Whether activations of this type are supported.
   virtual bool supports(DataType type) const = 0;
-  /// Empty where the hardware computes this type itself; else a sentence: that it is emulated, or why it is not supported.
+  /// Empty where the hardware computes this type itself; else a sentence: that it is emulated, or why it is not
+  /// supported.
   virtual const char* precision_note(DataType type) const = 0;
 
   // Kernels. A spec that is not valid, or not supported, is an Error that says what was needed and what came.

@@ -82,7 +82,8 @@ final class TrainCommand implements Callable<Integer> {
     @Option(
         names = "--init-from",
         paramLabel = "RUN",
-        description = "First weights: a run folder or model file of the same network.")
+        description =
+            "First weights: a run folder, or a safetensors file of the same network, ours or PyTorch's.")
     Path initFrom;
 
     @Option(

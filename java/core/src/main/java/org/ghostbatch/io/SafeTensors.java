@@ -37,6 +37,7 @@ public final class SafeTensors implements AutoCloseable {
     F64(8),
     F32(4),
     BF16(2),
+    F16(2),
     I64(8),
     U8(1);
 
@@ -156,7 +157,7 @@ public final class SafeTensors implements AutoCloseable {
     try {
       type = Type.valueOf(typeName);
     } catch (IllegalArgumentException e) {
-      throw needs("F64, F32, BF16, I64 or U8 for \"" + name + "\"", typeName);
+      throw needs("F64, F32, BF16, F16, I64 or U8 for \"" + name + "\"", typeName);
     }
     List<Long> shape = sizes(name, object, "shape");
     List<Long> offsets = sizes(name, object, "data_offsets");
@@ -234,9 +235,9 @@ public final class SafeTensors implements AutoCloseable {
     return entry;
   }
 
-  /** Values of an F32 or BF16 tensor, row by row. */
+  /** Values of an F32, BF16 or F16 tensor, row by row. */
   public float[] floats(String name) {
-    Entry entry = entry(name, Type.F32, Type.BF16);
+    Entry entry = entry(name, Type.F32, Type.BF16, Type.F16);
     float[] values = new float[length(name, entry)];
     read(
         entry,
@@ -245,16 +246,16 @@ public final class SafeTensors implements AutoCloseable {
             chunk.asFloatBuffer().get(values, first, count);
           } else {
             for (int i = 0; i < count; i++) {
-              values[first + i] = widen(chunk.getShort(2 * i));
+              values[first + i] = widen(entry.type(), chunk.getShort(2 * i));
             }
           }
         });
     return values;
   }
 
-  /** Values of an F64, F32 or BF16 tensor, row by row. */
+  /** Values of an F64, F32, BF16 or F16 tensor, row by row. */
   public double[] doubles(String name) {
-    Entry entry = entry(name, Type.F64, Type.F32, Type.BF16);
+    Entry entry = entry(name, Type.F64, Type.F32, Type.BF16, Type.F16);
     double[] values = new double[length(name, entry)];
     read(
         entry,
@@ -264,7 +265,7 @@ public final class SafeTensors implements AutoCloseable {
                 switch (entry.type()) {
                   case F64 -> chunk.getDouble(8 * i);
                   case F32 -> chunk.getFloat(4 * i);
-                  default -> widen(chunk.getShort(2 * i));
+                  default -> widen(entry.type(), chunk.getShort(2 * i));
                 };
           }
         });
@@ -512,8 +513,25 @@ public final class SafeTensors implements AutoCloseable {
     }
   }
 
+  private static float widen(Type type, short bits) {
+    return type == Type.F16 ? half(bits) : widen(bits);
+  }
+
   static float widen(short bf16) {
     return Float.intBitsToFloat(bf16 << 16);
+  }
+
+  /** IEEE 754 binary16: sign, 5 bits of exponent (15 is 1), 10 of fraction. */
+  static float half(short bits) {
+    int exponent = bits >> 10 & 0x1F;
+    int fraction = bits & 0x3FF;
+    float magnitude =
+        switch (exponent) {
+          case 0 -> fraction * 0x1p-24f;
+          case 31 -> fraction == 0 ? Float.POSITIVE_INFINITY : Float.NaN;
+          default -> Float.intBitsToFloat(exponent + 127 - 15 << 23 | fraction << 13);
+        };
+    return bits < 0 ? -magnitude : magnitude;
   }
 
   static short narrow(float value) {

@@ -9,8 +9,14 @@ package org.ghostbatch.nn;
  * batch norm, and with plain batch norm over the whole batch, S is the target. A ghost of up to 256
  * (512) rows is kept whole: S is as many whole ghosts as fit the target, at least one, and lanes
  * never wait for each other. A larger ghost spans micro-batches of the target.
+ *
+ * <p>Both bounds are lowered where that many rows would hold more than 2 GiB of activations in f32,
+ * to a power of two: for large images a ghost then spans micro-batches, and its activations are
+ * kept once, not once a lane.
  */
 public final class MicroBatch {
+  private static final long MOST_BYTES = 1L << 31;
+
   private MicroBatch() {}
 
   /**
@@ -22,8 +28,9 @@ public final class MicroBatch {
     if (ghost < 0) {
       throw Check.bad("micro-batch", "a ghost batch >= 0", ghost);
     }
-    int target = network.hasConvolution() ? 64 : 256;
-    int whole = network.hasConvolution() ? 256 : 512;
+    long fits = Long.highestOneBit(Math.max(1, MOST_BYTES / (4 * network.values())));
+    int target = (int) Math.min(fits, network.hasConvolution() ? 64 : 256);
+    int whole = (int) Math.min(fits, network.hasConvolution() ? 256 : 512);
     if (!network.hasBatchNorm() || ghost == 0 || ghost > whole) {
       return target;
     }

@@ -29,8 +29,6 @@ public record ModelFile(
     double[] parameters,
     double[] statistics) {
   private static final String KIND = "model file";
-  private static final String MEAN = ".running_mean";
-  private static final String VARIANCE = ".running_var";
 
   public ModelFile {
     Check.present(KIND, "a network", network);
@@ -73,12 +71,11 @@ public record ModelFile(
     }
     for (Statistics slice : network.statistics()) {
       List<Integer> shape = List.of(slice.channels());
-      add(writer, slice.name() + MEAN, slice(statistics, slice.offset(), slice.channels()), shape);
-      add(
-          writer,
-          slice.name() + VARIANCE,
-          slice(statistics, slice.offset() + slice.channels(), slice.channels()),
-          shape);
+      int channels = slice.channels();
+      double[] mean = slice(statistics, slice.offset(), channels);
+      double[] variance = slice(statistics, slice.offset() + channels, channels);
+      add(writer, slice.name() + "." + Weights.MEAN, mean, shape);
+      add(writer, slice.name() + "." + Weights.VARIANCE, variance, shape);
     }
     writer.write(path);
   }
@@ -112,29 +109,7 @@ public record ModelFile(
         throw Check.bad(KIND, "a sequential network in " + path, layer.getClass().getSimpleName());
       }
       Network network = Network.of(layers, SampleShape.parse(text(file, path, "input_shape")));
-      double[] parameters = new double[(int) network.parameterCount()];
-      double[] statistics = new double[(int) network.statisticsCount()];
-      for (Parameter parameter : network.parameters()) {
-        double[] values =
-            parameter.fromFile(values(file, path, parameter.name(), parameter.shape()));
-        System.arraycopy(values, 0, parameters, (int) parameter.offset(), values.length);
-      }
-      for (Statistics slice : network.statistics()) {
-        List<Integer> shape = List.of(slice.channels());
-        int offset = (int) slice.offset();
-        System.arraycopy(
-            values(file, path, slice.name() + MEAN, shape),
-            0,
-            statistics,
-            offset,
-            slice.channels());
-        System.arraycopy(
-            values(file, path, slice.name() + VARIANCE, shape),
-            0,
-            statistics,
-            offset + slice.channels(),
-            slice.channels());
-      }
+      Weights weights = Weights.read(file, path, network);
       boolean doubles =
           file.entry(network.parameters().get(0).name()).type() == SafeTensors.Type.F64;
       return new ModelFile(
@@ -142,8 +117,8 @@ public record ModelFile(
           normalization(Json.parseObject(text(file, path, "normalization"))),
           names(Json.parse(text(file, path, "class_names"))),
           doubles ? DataType.F64 : DataType.F32,
-          parameters,
-          statistics);
+          weights.parameters(),
+          weights.statistics());
     }
   }
 
@@ -153,15 +128,6 @@ public record ModelFile(
       throw Check.bad(KIND, "metadata \"" + key + "\" in " + path, file.metadata().keySet());
     }
     return text;
-  }
-
-  private static double[] values(SafeTensors file, Path path, String name, List<Integer> shape) {
-    List<Long> wanted = shape.stream().map(Integer::longValue).toList();
-    List<Long> got = file.entry(name).shape();
-    if (!got.equals(wanted)) {
-      throw Check.bad(KIND, "\"" + name + "\" of " + wanted + " in " + path, got);
-    }
-    return file.doubles(name);
   }
 
   private static Normalization normalization(JsonObject json) {

@@ -124,6 +124,11 @@ public final class Network {
     return operations.stream().mapToDouble(Operation::flops).sum();
   }
 
+  /** Elements of all values that the operations make of one sample. */
+  long values() {
+    return operations.stream().mapToLong(operation -> operation.out().elements()).sum();
+  }
+
   List<Operation> operations() {
     return operations;
   }

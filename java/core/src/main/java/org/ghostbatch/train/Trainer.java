@@ -34,6 +34,7 @@ import org.ghostbatch.nn.Network;
 import org.ghostbatch.nn.Parameter;
 import org.ghostbatch.nn.Sequential;
 import org.ghostbatch.nn.Statistics;
+import org.ghostbatch.nn.Weights;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.LearningRate;
@@ -303,7 +304,7 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
-    /** First weights from a run folder or model file. */
+    /** First weights: a run folder, or a file as {@link Weights} reads, ours or PyTorch's. */
     public Builder initFrom(Path run) {
       spec.initFrom(run.toString());
       return this;
@@ -417,7 +418,7 @@ public final class Trainer implements AutoCloseable {
     }
     plan = new TrainingPlan(spec, used.count());
     plan.checkGhosts(network);
-    ModelFile first = spec.initFrom() == null ? null : firstModel(Path.of(spec.initFrom()));
+    Weights first = spec.initFrom() == null ? null : firstWeights(Path.of(spec.initFrom()));
     normalization = train.normalization();
     classNames = names(train);
     whole = train;
@@ -431,16 +432,8 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
-  private ModelFile firstModel(Path path) {
-    ModelFile file = ModelFile.read(Files.isDirectory(path) ? path.resolve(RunFolder.MODEL) : path);
-    if (!file.network().layers().equals(network.layers())
-        || file.network().parameterCount() != network.parameterCount()) {
-      throw Check.bad(
-          "trainer",
-          "first weights of its own network, " + network,
-          file.network() + " in " + path);
-    }
-    return file;
+  private Weights firstWeights(Path path) {
+    return Weights.read(Files.isDirectory(path) ? path.resolve(RunFolder.MODEL) : path, network);
   }
 
   /** Names of all outputs: the data's classes, then numbers for outputs that it does not use. */
@@ -452,7 +445,7 @@ public final class Trainer implements AutoCloseable {
     return List.copyOf(names);
   }
 
-  private void compile(ModelFile first) {
+  private void compile(Weights first) {
     int ghost = plan.largestGhost(network);
     // A ghost that is the whole of every batch is plain batch norm.
     int asked = spec.ghost() >= spec.batch().largest() ? 0 : spec.ghost();

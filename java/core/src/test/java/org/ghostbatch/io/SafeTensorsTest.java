@@ -59,7 +59,8 @@ class SafeTensorsTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "F16 | [2] | [0,4] | 4",
+        "F8_E5M2 | [4] | [0,4] | 4",
+        "F16 | [2] | [0,3] | 3",
         "F32 | [2] | [0,4] | 4",
         "F32 | [1] | [4,8] | 8",
         "F32 | [1] | [0,4] | 5",
@@ -225,6 +226,23 @@ class SafeTensorsTest {
     assertThrows(
         IllegalArgumentException.class, () -> writer.bytes("__metadata__", new byte[0], 0));
     assertThrows(IllegalArgumentException.class, () -> writer.metadata("a", "c"));
+  }
+
+  @Test
+  void halvesAreIeee754() {
+    Map<Integer, Float> halves =
+        Map.of(
+            0x0001, 0x1p-24f,
+            0x03FF, 0x3FFp-24f,
+            0x0400, 0x1p-14f,
+            0x3C00, 1f,
+            0x3555, 0.333251953125f,
+            0xC500, -5f,
+            0x7BFF, 65504f,
+            0xFC00, Float.NEGATIVE_INFINITY,
+            0x8000, -0f);
+    halves.forEach((bits, value) -> assertEquals(value, SafeTensors.half(bits.shortValue())));
+    assertTrue(Float.isNaN(SafeTensors.half((short) 0x7E01)));
   }
 
   @Test

@@ -273,6 +273,15 @@ class NetworkTest {
     assertEquals(512, MicroBatch.of(vectors, 512));
     assertEquals(256, MicroBatch.of(vectors, 513));
     assertEquals(256, MicroBatch.of(plain, 100));
+    Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
+    assertEquals(16, MicroBatch.of(large, 0), "27 million values a sample");
+    assertEquals(16, MicroBatch.of(large, 32));
+    assertEquals(16, MicroBatch.of(large, 16));
+    assertEquals(12, MicroBatch.of(large, 6));
+    for (String model : Models.names()) {
+      Network network = Network.of(Models.byName(model, 10), new SampleShape(32, 32, 3));
+      assertEquals(network.hasConvolution() ? 128 : 256, MicroBatch.of(network, 128), model);
+    }
     assertThrows(IllegalArgumentException.class, () -> MicroBatch.of(plain, -1));
   }
 }

@@ -85,7 +85,79 @@ void check_decay(const char* kernel, const char* name, double value) {
   if (!(value >= 0 && value < 1)) fail(kernel, text(name, " in [0, 1)"), text(value));
 }
 
+/// Work on the pieces that blocks and layers cut a vector into, and sums over the layers.
+class Pieces {
+ public:
+  Pieces(const char* kernel, Lanes* lanes, const Segments& segments, const View& vector)
+      : lanes_(lanes), layers_(segments.all()), elements_(vector.elements) {
+    if (segments.elements() != elements_) {
+      fail(kernel, text("segments of ", elements_, " elements"), text(segments.elements()));
+    }
+    const int64_t layers = static_cast<int64_t>(layers_.size()), pieces = layers + blocks_of(elements_);
+    ratios_ = sums_buffer.at_least(kernel, layers + 2 * pieces);
+    of_weights_ = ratios_ + layers;
+    of_step_ = of_weights_ + pieces;
+  }
+
+  /// body(layer, piece, first, count). Piece numbers, layer + block, rise with the place and skip some.
+  template <typename Body>
+  void run(const Body& body) const {
+    for_blocks(lanes_, elements_, [&](int64_t block, int64_t first, int64_t count) {
+      const int64_t end = first + count;
+      auto layer = std::upper_bound(layers_.begin(), layers_.end(), first,
+                                    [](int64_t place, const Segments::Segment& l) { return place < l.end; });
+      for (; first < end; first = layer->end, ++layer) {
+        const int64_t number = layer - layers_.begin();
+        body(number, number + block, first, std::min(layer->end, end) - first);
+      }
+    });
+  }
+
+  double& of_weights(int64_t piece) const { return of_weights_[piece]; }
+  double& of_step(int64_t piece) const { return of_step_[piece]; }
+  bool adapted(int64_t layer) const { return layers_[static_cast<size_t>(layer)].adapted; }
+  double ratio(int64_t layer) const { return ratios_[layer]; }
+
+  /// ratio(layer) = of(norm of the weights, norm of the step), or 1 where the layer is not adapted, from the pieces' sums
+  /// of squares.
+  template <typename Ratio>
+  void combine(const Ratio& of) const {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Segments::Segment& layer = layers_[i];
+      ratios_[i] = 1;
+      if (!layer.adapted) continue;
+      double weights = 0, step = 0;
+      for (int64_t block = layer.first / kBlock; block <= (layer.end - 1) / kBlock; ++block) {
+        weights += of_weights_[static_cast<int64_t>(i) + block];
+        step += of_step_[static_cast<int64_t>(i) + block];
+      }
+      ratios_[i] = of(std::sqrt(weights), std::sqrt(step));
+    }
+  }
+
+ private:
+  Lanes* lanes_;
+  const std::vector<Segments::Segment>& layers_;
+  int64_t elements_;
+  double *ratios_, *of_weights_, *of_step_;
+};
+
+/// trust norm / step; 1 for a layer at rest, whose ratio says nothing and could pass the range of f32.
+double ratio_of(double norm, double step, double trust) {
+  constexpr double kRest = 1e-30;
+  return norm < kRest || step < kRest ? 1 : trust * norm / step;
+}
+
 }  // namespace
+
+Segments* Segments::create() {
+  return new Segments();
+}
+
+void Segments::add(int64_t elements, bool adapted) {
+  check_range("segments", "elements of a layer", elements, 1, kMaxElements - this->elements());
+  all_.push_back({this->elements(), this->elements() + elements, adapted});
+}
 
 void VectorKernels::fill(Lanes* lanes, double value, const View& x) const {
   check_vector("fill", "x", x);
@@ -198,6 +270,69 @@ void VectorKernels::adam(Lanes* lanes, const AdamSpec& spec, const View& weights
   check_same("adam", "v", v, weights);
   for_blocks(lanes, weights.elements, [&](int64_t, int64_t first, int64_t count) {
     adam_block(spec, at(weights, first), at(gradient, first), at(m, first), at(v, first), weights.type, count);
+  });
+}
+
+void VectorKernels::lars(Lanes* lanes, const LarsSpec& spec, const Segments& segments, const View& weights,
+                         const View& gradient, const View& velocity) const {
+  check_finite("lars", "rate", spec.rate);
+  check_finite("lars", "momentum", spec.momentum);
+  check_finite("lars", "weight_decay", spec.weight_decay);
+  check_finite("lars", "trust", spec.trust);
+  check_finite("lars", "gradient_scale", spec.gradient_scale);
+  check_vector("lars", "weights", weights);
+  check_same("lars", "gradient", gradient, weights);
+  check_same("lars", "velocity", velocity, weights);
+  const DataType type = weights.type;
+  const Pieces pieces("lars", lanes, segments, weights);
+  pieces.run([&](int64_t layer, int64_t piece, int64_t first, int64_t count) {
+    if (!pieces.adapted(layer)) return;
+    pieces.of_weights(piece) = dot_block(at(weights, first), at(weights, first), type, count);
+    pieces.of_step(piece) = dot_block(at(gradient, first), at(gradient, first), type, count);
+  });
+  pieces.combine([&](double norm, double step) {
+    return ratio_of(norm, std::abs(spec.gradient_scale) * step + spec.weight_decay * norm, spec.trust);
+  });
+  pieces.run([&](int64_t layer, int64_t, int64_t first, int64_t count) {
+    LarsSpec own = spec;
+    own.rate *= pieces.ratio(layer);
+    own.weight_decay *= pieces.adapted(layer) ? 1 : 0;
+    lars_block(own, at(weights, first), at(gradient, first), at(velocity, first), type, count);
+  });
+}
+
+void VectorKernels::lamb(Lanes* lanes, const LambSpec& spec, const Segments& segments, const View& weights,
+                         const View& gradient, const View& m, const View& v) const {
+  check_finite("lamb", "rate", spec.rate);
+  check_decay("lamb", "beta1", spec.beta1);
+  check_decay("lamb", "beta2", spec.beta2);
+  if (!(spec.epsilon > 0 && spec.epsilon < 1e30)) fail("lamb", "epsilon above 0", text(spec.epsilon));
+  check_finite("lamb", "weight_decay", spec.weight_decay);
+  check_finite("lamb", "gradient_scale", spec.gradient_scale);
+  check_range("lamb", "step", spec.step, 1, kMaxElements);
+  check_vector("lamb", "weights", weights);
+  check_same("lamb", "gradient", gradient, weights);
+  check_same("lamb", "m", m, weights);
+  check_same("lamb", "v", v, weights);
+  const DataType type = weights.type;
+  const double step = static_cast<double>(spec.step);
+  const double unbias_m = 1 / (1 - std::pow(spec.beta1, step)), unbias_v = 1 / (1 - std::pow(spec.beta2, step));
+  const Pieces pieces("lamb", lanes, segments, weights);
+  const auto of_layer = [&](int64_t layer, double ratio) {
+    LambBlock block{spec, unbias_m, unbias_v};
+    block.spec.rate *= ratio;
+    block.spec.weight_decay *= pieces.adapted(layer) ? 1 : 0;
+    return block;
+  };
+  pieces.run([&](int64_t layer, int64_t piece, int64_t first, int64_t count) {
+    const bool adapted = pieces.adapted(layer);
+    pieces.of_step(piece) = lamb_moments_block(of_layer(layer, 1), at(weights, first), at(gradient, first),
+                                               at(m, first), at(v, first), adapted, type, count);
+    if (adapted) pieces.of_weights(piece) = dot_block(at(weights, first), at(weights, first), type, count);
+  });
+  pieces.combine([](double norm, double step) { return ratio_of(norm, step, 1); });
+  pieces.run([&](int64_t layer, int64_t, int64_t first, int64_t count) {
+    lamb_block(of_layer(layer, pieces.ratio(layer)), at(weights, first), at(m, first), at(v, first), type, count);
   });
 }
 

@@ -102,6 +102,10 @@ struct VectorTable {
   void (*project_box)(double epsilon, const void* center, void* x, int64_t n);
   void (*sgd)(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, int64_t n);
   void (*adam)(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, int64_t n);
+  void (*lars)(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, int64_t n);
+  double (*lamb_moments)(const LambBlock& block, const void* weights, const void* gradient, void* m, void* v,
+                         bool wanted, int64_t n);
+  void (*lamb)(const LambBlock& block, void* weights, const void* m, const void* v, int64_t n);
 };
 
 /// All kernels of one instruction set.

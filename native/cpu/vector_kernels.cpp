@@ -40,6 +40,18 @@ class SimdVectorKernels final : public VectorKernels {
                   int64_t n) const override {
     table(type).adam(spec, weights, gradient, m, v, n);
   }
+  void lars_block(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
+                  int64_t n) const override {
+    table(type).lars(spec, weights, gradient, velocity, n);
+  }
+  double lamb_moments_block(const LambBlock& block, const void* weights, const void* gradient, void* m, void* v,
+                            bool wanted, DataType type, int64_t n) const override {
+    return table(type).lamb_moments(block, weights, gradient, m, v, wanted, n);
+  }
+  void lamb_block(const LambBlock& block, void* weights, const void* m, const void* v, DataType type,
+                  int64_t n) const override {
+    table(type).lamb(block, weights, m, v, n);
+  }
 };
 
 }  // namespace

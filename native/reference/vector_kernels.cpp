@@ -109,7 +109,57 @@ class ReferenceVectorKernels final : public VectorKernels {
         weights, m, v);
   }
 
+  void lars_block(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
+                  int64_t n) const override {
+    const auto step = [&](double w, double g) {
+      return spec.rate * (spec.gradient_scale * g + spec.weight_decay * w);
+    };
+    update(
+        type, n, [&](double v, double w, double g) { return spec.momentum * v + step(w, g); }, velocity, weights,
+        gradient);
+    update(
+        type, n,
+        [&](double w, double g, double v) { return w - (spec.nesterov ? step(w, g) + spec.momentum * v : v); }, weights,
+        gradient, velocity);
+  }
+
+  double lamb_moments_block(const LambBlock& block, const void* weights, const void* gradient, void* m, void* v,
+                            bool wanted, DataType type, int64_t n) const override {
+    const LambSpec& spec = block.spec;
+    update(
+        type, n, [&](double mi, double g) { return spec.beta1 * mi + (1 - spec.beta1) * spec.gradient_scale * g; }, m,
+        gradient);
+    update(
+        type, n,
+        [&](double vi, double g) {
+          return spec.beta2 * vi + (1 - spec.beta2) * spec.gradient_scale * g * spec.gradient_scale * g;
+        },
+        v, gradient);
+    double squares = 0;
+    if (!wanted) return squares;
+    visit(
+        type, n,
+        [&](double w, double mi, double vi) {
+          const double r = lamb_step(block, w, mi, vi);
+          squares += r * r;
+        },
+        weights, m, v);
+    return squares;
+  }
+
+  void lamb_block(const LambBlock& block, void* weights, const void* m, const void* v, DataType type,
+                  int64_t n) const override {
+    update(
+        type, n,
+        [&](double w, double mi, double vi) { return w - block.spec.rate * lamb_step(block, w, mi, vi); }, weights, m,
+        v);
+  }
+
  private:
+  static double lamb_step(const LambBlock& block, double w, double m, double v) {
+    return m * block.unbias_m / (std::sqrt(v * block.unbias_v) + block.spec.epsilon) + block.spec.weight_decay * w;
+  }
+
   /// body(a[i], ...) for i in [0, n).
   template <typename Body, typename... Vectors>
   static void visit(DataType type, int64_t n, const Body& body, Vectors... vectors) {

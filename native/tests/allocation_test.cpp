@@ -132,10 +132,15 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
     const auto vector = own(device->vector_kernels());
     const Buffer w(parameter, random.values(elements)), gradient(parameter, elements), v(parameter, elements);
     const auto lanes = own(Lanes::create(2));
+    const auto segments = own(Segments::create());
+    segments->add(elements - 3, true);
+    segments->add(3, false);
     for (Lanes* on : {lanes.get(), static_cast<Lanes*>(nullptr)}) {
       expect_no_allocation("vector", [&] {
         vector->sgd(on, SgdSpec(), w.view(), gradient.view(), v.view());
         vector->adam(on, AdamSpec(), w.view(), gradient.view(), v.view(), v.view());
+        vector->lars(on, LarsSpec(), *segments, w.view(), gradient.view(), v.view());
+        vector->lamb(on, LambSpec(), *segments, w.view(), gradient.view(), v.view(), v.view());
         vector->scale(on, 0.5 + vector->dot(on, w.view(), gradient.view()) * 0, w.view());
       });
     }

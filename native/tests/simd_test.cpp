@@ -714,12 +714,24 @@ void expect_same_updates(const VectorTable& got, const VectorTable& wanted) {
       adam.weight_decay = 1e-2;
       adam.decoupled = flag;
       adam.step = 3;
+      LarsSpec lars;
+      lars.weight_decay = 1e-3;
+      lars.nesterov = flag;
+      LambBlock lamb;
+      lamb.spec.weight_decay = 1e-2;
+      lamb.unbias_m = 1.3;
+      lamb.unbias_v = 1.1;
+      std::vector<double> squares;
       std::vector<Guarded<T>> results;
       for (const VectorTable* table : {&got, &wanted}) {
         Guarded<T> w(x), m = values(3), v = values(4);
         for (int64_t i = 0; i < n; ++i) v[i] = std::abs(v[i]);
         table->sgd(sgd, w.data(), gradient.data(), m.data(), n);
         table->adam(adam, w.data(), gradient.data(), m.data(), v.data(), n);
+        table->lars(lars, w.data(), gradient.data(), m.data(), n);
+        squares.push_back(table->lamb_moments(lamb, w.data(), gradient.data(), m.data(), v.data(), true, n));
+        EXPECT_EQ(table->lamb_moments(lamb, w.data(), gradient.data(), m.data(), v.data(), false, n), 0);
+        table->lamb(lamb, w.data(), m.data(), v.data(), n);
         table->axpy(0.3, gradient.data(), w.data(), n);
         table->scale(1.7, w.data(), n);
         table->interpolate(0.4, w.data(), gradient.data(), w.data(), n);
@@ -727,6 +739,7 @@ void expect_same_updates(const VectorTable& got, const VectorTable& wanted) {
         results.push_back(w);
       }
       expect_same_bits(results[0], results[1], "updates");
+      ASSERT_NEAR(squares[0], squares[1], 1e-12 * squares[1]);
     }
     ASSERT_NEAR(got.dot(x.data(), gradient.data(), n), wanted.dot(x.data(), gradient.data(), n), 1e-11);
     ASSERT_NEAR(got.sum(x.data(), n), wanted.sum(x.data(), n), 1e-11);

@@ -64,6 +64,23 @@ TEST(Vector, RefusesBadArguments) {
     adam.beta1 = 0.9;
     adam.epsilon = 0;
     expect_error([&] { kernels->adam(nullptr, adam, v, w, w, w); }, "epsilon above 0");
+    const auto segments = own(Segments::create());
+    expect_error([&] { segments->add(0, true); }, "[segments] needs elements of a layer in [1,");
+    expect_error([&] { segments->add(int64_t{1} << 62, true); }, "elements of a layer in [1,");
+    expect_error([&] { kernels->lars(nullptr, LarsSpec(), *segments, v, w, w); },
+                 "[lars] needs segments of 8 elements, got 0");
+    segments->add(7, true);
+    expect_error([&] { kernels->lamb(nullptr, LambSpec(), *segments, v, w, w, w); },
+                 "[lamb] needs segments of 8 elements, got 7");
+    segments->add(1, false);
+    LarsSpec lars;
+    expect_error([&] { kernels->lars(nullptr, lars, *segments, v, w, shorter.view()); }, "[lars] needs velocity");
+    lars.trust = NAN;
+    expect_error([&] { kernels->lars(nullptr, lars, *segments, v, w, w); }, "a finite trust");
+    LambSpec lamb;
+    expect_error([&] { kernels->lamb(nullptr, lamb, *segments, v, w, w, doubles.view()); }, "[lamb] needs v");
+    lamb.beta2 = NAN;
+    expect_error([&] { kernels->lamb(nullptr, lamb, *segments, v, w, w, w); }, "beta2 in [0, 1)");
   }
 }
 
@@ -199,13 +216,207 @@ TEST(Vector, AdamIsThePapers) {
   }
 }
 
+// LARS and LAMB against the papers' formulas, layer by layer in plain doubles.
+
+struct Layer {
+  int64_t elements;
+  bool adapted;
+  double weights = 1, gradient = 1;  // scales; 0: all zero
+};
+
+/// Short ones, one that ends with a block, ones that span blocks; biases; layers of zeros and of tiny numbers.
+const std::vector<Layer> kLayers{{3, true},           {1, false},      {kBlock - 4, true}, {2 * kBlock + 7, true, 0.1},
+                                 {16, false, 2, 0.1}, {100, true, 0},  {50, true, 1, 0},   {20, true, 0, 0},
+                                 {33, true, 1e-12, 1e-12}, {17, true, 1e-30, 1}};
+
+Owned<Segments> make_segments(const std::vector<Layer>& layers) {
+  auto segments = own(Segments::create());
+  for (const Layer& layer : layers) segments->add(layer.elements, layer.adapted);
+  return segments;
+}
+
+/// Weights, or the gradient of a step: the same numbers in another direction.
+struct LayerData {
+  std::vector<double> weights, gradient;
+
+  explicit LayerData(const std::vector<Layer>& layers) {
+    Random random(1);
+    for (const Layer& layer : layers) {
+      for (int64_t k = 0; k < layer.elements; ++k) {
+        weights.push_back(layer.weights * random.nonzero());
+        gradient.push_back(layer.gradient * random.nonzero());
+      }
+    }
+  }
+  std::vector<double> gradient_of(int step) const {
+    std::vector<double> result = gradient;
+    for (size_t i = 0; i < result.size(); ++i) {
+      const double turn = static_cast<double>((7 * i + 5 * static_cast<size_t>(step)) % 16) / 8 - 0.9375;
+      result[i] = static_cast<double>(static_cast<float>(turn * result[i]));
+    }
+    return result;
+  }
+};
+
+double norm_of(const double* x, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+  return std::sqrt(sum);
+}
+
+std::vector<double> slice(const std::vector<double>& x, int64_t first, int64_t count) {
+  return {x.begin() + first, x.begin() + first + count};
+}
+
+constexpr int kSteps = 10;
+
+/// f32 rounds every state in every step.
+double steps_tolerance(DataType type) { return type == DataType::f64 ? 1e-11 : 5 * Tolerance::kVector; }
+
+void expect_close_layers(const char* what, const Buffer& actual, const std::vector<double>& expected, DataType type) {
+  const std::vector<double> values = actual.values();
+  int64_t first = 0;
+  for (size_t i = 0; i < kLayers.size(); ++i) {
+    SCOPED_TRACE(::testing::Message() << "layer " << i);
+    expect_close(what, slice(values, first, kLayers[i].elements), slice(expected, first, kLayers[i].elements),
+                 steps_tolerance(type));
+    first += kLayers[i].elements;
+  }
+}
+
+TEST(Vector, LarsIsThePapers) {
+  const LayerData data(kLayers);
+  for (const Backend& backend : kBackends) {
+    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const auto segments = make_segments(kLayers);
+    for (const bool nesterov : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << backend.name << " nesterov=" << nesterov);
+      LarsSpec spec;
+      spec.rate = 2;
+      spec.momentum = 0.9;
+      spec.weight_decay = 0.05;
+      spec.trust = 0.02;
+      spec.gradient_scale = 0.3;
+      spec.nesterov = nesterov;
+      std::vector<double> weights = data.weights, velocity(weights.size(), 0.0);
+      const Buffer w(backend.type, weights), v(backend.type, velocity);
+      for (int step = 0; step < kSteps; ++step) {
+        const std::vector<double> gradient = data.gradient_of(step);
+        const Buffer g(backend.type, gradient);
+        kernels->lars(nullptr, spec, *segments, w.view(), g.view(), v.view());
+        size_t i = 0;
+        for (const Layer& layer : kLayers) {
+          const double of_weights = norm_of(&weights[i], layer.elements);
+          const double below = 0.3 * norm_of(&gradient[i], layer.elements) + 0.05 * of_weights;
+          const bool rest = of_weights < 1e-30 || below < 1e-30;
+          const double lambda = layer.adapted && !rest ? 0.02 * of_weights / below : 1;
+          const double decay = layer.adapted ? 0.05 : 0;
+          for (int64_t k = 0; k < layer.elements; ++k, ++i) {
+            const double move = 2 * lambda * (0.3 * gradient[i] + decay * weights[i]);
+            velocity[i] = 0.9 * velocity[i] + move;
+            weights[i] -= nesterov ? move + 0.9 * velocity[i] : velocity[i];
+          }
+        }
+      }
+      expect_close_layers("weights", w, weights, backend.type);
+      expect_close_layers("velocity", v, velocity, backend.type);
+    }
+  }
+}
+
+TEST(Vector, LambIsThePapers) {
+  const LayerData data(kLayers);
+  for (const Backend& backend : kBackends) {
+    SCOPED_TRACE(backend.name);
+    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const auto segments = make_segments(kLayers);
+    LambSpec spec;
+    spec.rate = 0.02;
+    spec.beta1 = 0.8;
+    spec.beta2 = 0.95;
+    spec.weight_decay = 0.1;
+    spec.gradient_scale = 0.3;
+    std::vector<double> weights = data.weights, first(weights.size(), 0.0), second = first;
+    const Buffer w(backend.type, weights), m(backend.type, first), v(backend.type, second);
+    for (int step = 1; step <= kSteps; ++step) {
+      spec.step = step;
+      const std::vector<double> gradient = data.gradient_of(step);
+      const Buffer g(backend.type, gradient);
+      kernels->lamb(nullptr, spec, *segments, w.view(), g.view(), m.view(), v.view());
+      int64_t begin = 0;
+      for (const Layer& layer : kLayers) {
+        std::vector<double> moves;
+        for (int64_t k = 0; k < layer.elements; ++k) {
+          const size_t i = static_cast<size_t>(begin + k);
+          const double scaled = 0.3 * gradient[i];
+          first[i] = 0.8 * first[i] + 0.2 * scaled;
+          second[i] = 0.95 * second[i] + 0.05 * scaled * scaled;
+          const double mhat = first[i] / (1 - std::pow(0.8, step)), vhat = second[i] / (1 - std::pow(0.95, step));
+          moves.push_back(mhat / (std::sqrt(vhat) + 1e-6) + (layer.adapted ? 0.1 * weights[i] : 0));
+        }
+        const double of_weights = norm_of(&weights[static_cast<size_t>(begin)], layer.elements);
+        const double of_moves = norm_of(moves.data(), layer.elements);
+        const bool rest = of_weights < 1e-30 || of_moves < 1e-30;
+        const double ratio = layer.adapted && !rest ? of_weights / of_moves : 1;
+        for (int64_t k = 0; k < layer.elements; ++k) {
+          weights[static_cast<size_t>(begin + k)] -= 0.02 * ratio * moves[static_cast<size_t>(k)];
+        }
+        begin += layer.elements;
+      }
+    }
+    expect_close_layers("weights", w, weights, backend.type);
+    expect_close_layers("m", m, first, backend.type);
+    expect_close_layers("v", v, second, backend.type);
+  }
+}
+
+/// Ratios that f32 cannot hold: a gradient of denormal numbers moves nothing, and makes no NaN.
+TEST(Vector, LayersAtRestStayFinite) {
+  for (const Backend& backend : kBackends) {
+    SCOPED_TRACE(backend.name);
+    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const auto segments = make_segments({{2, true}});
+    for (const double gradient : {0.0, 1e-44, 1e-38, 1e-31}) {
+      const std::vector<double> start{1e4, -1e4}, zeros{0, 0};
+      const Buffer w(backend.type, start), g(backend.type, {gradient, 0}), v(backend.type, zeros);
+      kernels->lars(nullptr, LarsSpec(), *segments, w.view(), g.view(), v.view());
+      const Buffer u(backend.type, start), m(backend.type, zeros), n(backend.type, zeros);
+      kernels->lamb(nullptr, LambSpec(), *segments, u.view(), g.view(), m.view(), n.view());
+      expect_close("lars", w.values(), start, Tolerance::kVector);
+      for (const double x : u.values()) EXPECT_TRUE(std::isfinite(x)) << x << " for " << gradient;
+    }
+  }
+}
+
+/// At alpha 0 and 1, and between equal numbers, no bit changes: a moving average of weights at rest stays at rest.
+TEST(Vector, InterpolateIsExactAtItsEnds) {
+  for (const Backend& backend : kBackends) {
+    SCOPED_TRACE(backend.name);
+    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Vectors vectors = make_vectors(100);
+    const Buffer x(backend.type, vectors.x), y(backend.type, vectors.y), z(backend.type, 100);
+    kernels->interpolate(nullptr, 0, x.view(), y.view(), z.view());
+    expect_equal("alpha 0", z.values(), x.values());
+    kernels->interpolate(nullptr, 1, x.view(), y.view(), z.view());
+    expect_equal("alpha 1", z.values(), y.values());
+    for (const double alpha : {1e-5, 0.1, 0.7, 0.9999}) {
+      kernels->interpolate(nullptr, alpha, x.view(), x.view(), z.view());
+      expect_equal("of equals", z.values(), x.values());
+    }
+    const Buffer mean(backend.type, vectors.x);  // an EMA in place ends at what it is fed
+    for (int step = 0; step < 60; ++step) kernels->interpolate(nullptr, 0.4, mean.view(), y.view(), mean.view());
+    expect_close("moving average", mean.values(), vectors.y, elementwise_tolerance(backend.type));
+  }
+}
+
 TEST(Vector, HasTheSameBitsOnAnyNumberOfLanes) {
   for (const Backend& backend : kBackends) {
     SCOPED_TRACE(backend.name);
     const auto kernels = own(make_device(backend.name)->vector_kernels());
     const Vectors vectors = make_vectors(3 * kBlock + 17);
     std::vector<std::vector<double>> results;
-    for (const int32_t threads : {0, 1, 2, 3}) {
+    const auto segments = make_segments({{5, true}, {kBlock, false}, {2 * kBlock - 3, true}, {15, true}});
+    for (const int32_t threads : {0, 1, 2, 5}) {
       const auto lanes = threads == 0 ? nullptr : own(Lanes::create(threads));
       const Buffer w(backend.type, vectors.x), g(backend.type, vectors.y), m(backend.type, vectors.x);
       const Buffer v(backend.type, vectors.y);
@@ -217,6 +428,8 @@ TEST(Vector, HasTheSameBitsOnAnyNumberOfLanes) {
       kernels->sgd(lanes.get(), sgd, w.view(), g.view(), m.view());
       kernels->fill(lanes.get(), 0.25, v.view());
       kernels->adam(lanes.get(), AdamSpec(), w.view(), g.view(), m.view(), v.view());
+      kernels->lars(lanes.get(), LarsSpec(), *segments, w.view(), g.view(), m.view());
+      kernels->lamb(lanes.get(), LambSpec(), *segments, w.view(), g.view(), m.view(), v.view());
       kernels->axpy(lanes.get(), 0.3, g.view(), w.view());
       kernels->scale(lanes.get(), 0.9, w.view());
       kernels->interpolate(lanes.get(), 0.1, w.view(), g.view(), w.view());

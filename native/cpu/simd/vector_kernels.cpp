@@ -114,6 +114,53 @@ void adam(const AdamSpec& spec, void* weights_data, const void* gradient_data, v
   }
 }
 
+template <typename T, bool kNesterov>
+void lars_as(const LarsSpec& spec, T* weights, const T* gradient, T* velocity, int64_t n) {
+  const T rate = static_cast<T>(spec.rate), momentum = static_cast<T>(spec.momentum);
+  const T decay = static_cast<T>(spec.weight_decay), factor = static_cast<T>(spec.gradient_scale);
+  for (int64_t i = 0; i < n; ++i) {
+    const T w = weights[i];
+    const T step = rate * (factor * gradient[i] + decay * w);
+    const T v = momentum * velocity[i] + step;
+    velocity[i] = v;
+    weights[i] = w - (kNesterov ? step + momentum * v : v);
+  }
+}
+
+template <typename T>
+void lars(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, int64_t n) {
+  T* w = static_cast<T*>(weights);
+  const T* g = static_cast<const T*>(gradient);
+  T* v = static_cast<T*>(velocity);
+  spec.nesterov ? lars_as<T, true>(spec, w, g, v, n) : lars_as<T, false>(spec, w, g, v, n);
+}
+
+/// r of LAMB: the same bits wherever it is formed from the same moments.
+template <typename T>
+struct LambStep {
+  T unbias, root_unbias, epsilon, decay;
+
+  explicit LambStep(const LambBlock& block)
+      : unbias(static_cast<T>(block.unbias_m)), root_unbias(static_cast<T>(__builtin_sqrt(block.unbias_v))),
+        epsilon(static_cast<T>(block.spec.epsilon)), decay(static_cast<T>(block.spec.weight_decay)) {}
+  GHOSTBATCH_INLINE T operator()(T w, T m, T v) const {
+    return unbias * m / (root(v) * root_unbias + epsilon) + decay * w;
+  }
+};
+
+template <typename T>
+void lamb(const LambBlock& block, void* weights_data, const void* m_data, const void* v_data, int64_t n) {
+  T* weights = static_cast<T*>(weights_data);
+  const T* m = static_cast<const T*>(m_data);
+  const T* v = static_cast<const T*>(v_data);
+  const LambStep<T> step(block);
+  const T rate = static_cast<T>(block.spec.rate);
+  for (int64_t i = 0; i < n; ++i) {
+    const T w = weights[i];
+    weights[i] = w - rate * step(w, m[i], v[i]);
+  }
+}
+
 /// Sum in double of term.vector(i) over whole vectors and term.scalar(i) over what is left.
 template <typename Term>
 GHOSTBATCH_INLINE double sum_terms(int64_t n, const Term& term) {
@@ -144,6 +191,34 @@ double dot(const void* x, const void* y, int64_t n) {
     GHOSTBATCH_INLINE double scalar(int64_t i) const { return static_cast<double>(x[i]) * static_cast<double>(y[i]); }
   };
   return sum_terms(n, Term{static_cast<const T*>(x), static_cast<const T*>(y)});
+}
+
+template <typename T>
+double lamb_moments(const LambBlock& block, const void* weights_data, const void* gradient_data, void* m_data,
+                    void* v_data, bool wanted, int64_t n) {
+  const T* weights = static_cast<const T*>(weights_data);
+  const T* gradient = static_cast<const T*>(gradient_data);
+  T* m = static_cast<T*>(m_data);
+  T* v = static_cast<T*>(v_data);
+  const LambStep<T> step(block);
+  const T factor = static_cast<T>(block.spec.gradient_scale);
+  const T beta1 = static_cast<T>(block.spec.beta1), beta2 = static_cast<T>(block.spec.beta2);
+  const T rest1 = static_cast<T>(1 - block.spec.beta1), rest2 = static_cast<T>(1 - block.spec.beta2);
+  constexpr int64_t kPart = 512;  // steps that stay in the first cache
+  T steps[kPart];
+  double squares = 0;
+  for (int64_t first = 0; first < n; first += kPart) {
+    const int64_t count = n - first < kPart ? n - first : kPart;
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t i = first + k;
+      const T g = factor * gradient[i];
+      m[i] = beta1 * m[i] + rest1 * g;
+      v[i] = beta2 * v[i] + rest2 * (g * g);
+      steps[k] = step(weights[i], m[i], v[i]);
+    }
+    if (wanted) squares += dot<T>(steps, steps, count);
+  }
+  return squares;
 }
 
 template <typename T>
@@ -199,8 +274,8 @@ double max_abs(const void* x_data, int64_t n) {
 
 template <typename T>
 constexpr VectorTable table_of() {
-  return {fill<T>,    scale<T>,       axpy<T>,        dot<T>, sum<T>, squared_distance<T>,
-          max_abs<T>, interpolate<T>, project_box<T>, sgd<T>, adam<T>};
+  return {fill<T>,        scale<T>, axpy<T>, dot<T>,  sum<T>,          squared_distance<T>, max_abs<T>, interpolate<T>,
+          project_box<T>, sgd<T>,   adam<T>, lars<T>, lamb_moments<T>, lamb<T>};
 }
 
 }  // namespace

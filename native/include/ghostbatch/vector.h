@@ -1,6 +1,8 @@
 // One-pass kernels on the parameter vector. All views of a call have one type, f32 or f64, and one length.
 #pragma once
 
+#include <vector>
+
 #include "ghostbatch/lanes.h"
 #include "ghostbatch/types.h"
 
@@ -29,6 +31,58 @@ struct AdamSpec {
   int64_t step = 1;  // from 1, for the bias correction
 };
 
+/// LARS (You et al. 2017, arXiv 1708.03888, Algorithm 1) on each layer, g = scale grad:
+/// step = rate lambda (g + weight_decay w), lambda = trust ||w|| / (||g|| + weight_decay ||w||);
+/// v = momentum v + step; w -= nesterov ? step + momentum v : v. The first update starts from v = 0.
+/// Layers that are not adapted have lambda 1 and no decay, as biases and batch norm should.
+struct LarsSpec {
+  double rate = 1;
+  double momentum = 0.9;
+  double weight_decay = 0;
+  double trust = 1e-3;
+  double gradient_scale = 1;
+  bool nesterov = false;
+};
+
+/// LAMB (You et al. 2019, arXiv 1904.00962, Algorithm 2) on each layer, g = scale grad, m and v moments as Adam's:
+/// r = mhat / (sqrt(vhat) + epsilon) + weight_decay w; w -= rate ||w|| / ||r|| r.
+/// Layers that are not adapted have ratio 1 and no decay.
+struct LambSpec {
+  double rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0;
+  double gradient_scale = 1;
+  int64_t step = 1;  // from 1, for the bias correction
+};
+
+/// The layers of a vector, one behind another: what LARS and LAMB take norms of.
+class Segments : public Resource {
+ public:
+  struct Segment {
+    int64_t first, end;
+    bool adapted;
+  };
+
+  static Segments* create();
+  /// The next layer. `adapted`: whether it has a trust ratio and weight decay.
+  void add(int64_t elements, bool adapted);
+  /// Of all layers.
+  int64_t elements() const { return all_.empty() ? 0 : all_.back().end; }
+  const std::vector<Segment>& all() const { return all_; }
+
+ private:
+  Segments() = default;
+  std::vector<Segment> all_;
+};
+
+/// What the blocks of a LAMB update share: a spec with the rate and decay of one layer, and 1 / (1 - beta^step).
+struct LambBlock {
+  LambSpec spec;
+  double unbias_m = 1, unbias_v = 1;
+};
+
 /// Kernels over ranges of vectors. Sums are formed in double over fixed blocks of `kBlock` elements combined in order,
 /// and every element is handled alike, so results do not depend on the number of lanes.
 class VectorKernels : public Resource {
@@ -51,6 +105,12 @@ class VectorKernels : public Resource {
   void sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, const View& gradient, const View& velocity) const;
   void adam(Lanes* lanes, const AdamSpec& spec, const View& weights, const View& gradient, const View& m,
             const View& v) const;
+  // `segments` cover the vectors. A ratio of norms is 1 where either of them is below 1e-30: a layer at rest.
+  // Norms are formed in double, in one pass over the vectors; a second one updates.
+  void lars(Lanes* lanes, const LarsSpec& spec, const Segments& segments, const View& weights, const View& gradient,
+            const View& velocity) const;
+  void lamb(Lanes* lanes, const LambSpec& spec, const Segments& segments, const View& weights, const View& gradient,
+            const View& m, const View& v) const;
   virtual const char* implementation() const = 0;
 
   // Building blocks over n elements, for the engine and the public calls. `y` may be x where both are written alike.
@@ -66,6 +126,15 @@ class VectorKernels : public Resource {
   virtual void sgd_block(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
                          int64_t n) const = 0;
   virtual void adam_block(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, DataType type,
+                          int64_t n) const = 0;
+  /// With the layer's rate, ratio included, and decay.
+  virtual void lars_block(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
+                          int64_t n) const = 0;
+  /// Moves m and v; gives the sum of r^2, or 0 where it is not `wanted`.
+  virtual double lamb_moments_block(const LambBlock& block, const void* weights, const void* gradient, void* m, void* v,
+                                    bool wanted, DataType type, int64_t n) const = 0;
+  /// w -= rate r from the moments, with the layer's rate, ratio included, and decay.
+  virtual void lamb_block(const LambBlock& block, void* weights, const void* m, const void* v, DataType type,
                           int64_t n) const = 0;
 
  protected:

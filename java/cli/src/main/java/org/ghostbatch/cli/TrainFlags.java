@@ -429,29 +429,44 @@ final class TrainFlags {
     @Option(
         names = "--optimizer",
         paramLabel = "NAME",
-        description = "sgd, adam or adamw. Default: sgd.")
+        description = "sgd, adam, adamw, lars or lamb. Default: sgd.")
     String optimizer;
 
-    @Option(names = "--momentum", paramLabel = "X", description = "Of sgd. Default: 0.9.")
+    @Option(names = "--momentum", paramLabel = "X", description = "Of sgd and lars. Default: 0.9.")
     Double momentum;
 
-    @Option(names = "--nesterov", description = "Nesterov's momentum, of sgd.")
+    @Option(names = "--nesterov", description = "Nesterov's momentum, of sgd and lars.")
     boolean nesterov;
 
     @Option(
         names = "--weight-decay",
         paramLabel = "X",
-        description = "On all parameters. Default: 1e-4.")
+        description = "On all parameters; with lars and lamb on weights alone. Default: 1e-4.")
     Double weightDecay;
 
-    @Option(names = "--beta1", paramLabel = "X", description = "Of adam and adamw. Default: 0.9.")
+    @Option(
+        names = "--beta1",
+        paramLabel = "X",
+        description = "Of adam, adamw and lamb. Default: 0.9.")
     Double beta1;
 
-    @Option(names = "--beta2", paramLabel = "X", description = "Of adam and adamw. Default: 0.999.")
+    @Option(
+        names = "--beta2",
+        paramLabel = "X",
+        description = "Of adam, adamw and lamb. Default: 0.999.")
     Double beta2;
 
-    @Option(names = "--eps", paramLabel = "X", description = "Of adam and adamw. Default: 1e-8.")
+    @Option(
+        names = "--eps",
+        paramLabel = "X",
+        description = "Of adam, adamw and lamb. Default: 1e-8, of lamb 1e-6.")
     Double eps;
+
+    @Option(
+        names = "--trust",
+        paramLabel = "X",
+        description = "Factor of lars' ratio of norms. Default: 1e-3.")
+    Double trust;
 
     @Option(
         names = "--clip",
@@ -474,6 +489,7 @@ final class TrainFlags {
       given.put("beta1", beta1);
       given.put("beta2", beta2);
       given.put("eps", eps);
+      given.put("trust", trust);
       given.values().removeIf(Objects::isNull);
       return given;
     }

@@ -52,6 +52,12 @@ public class GhostBatchPreset implements InfoMapper {
                     "ghostbatch::Samples::row",
                     "ghostbatch::Samples::label",
                     "ghostbatch::Samples::number")
+                .skip())
+        .put(
+            new Info(
+                    "ghostbatch::LambBlock",
+                    "ghostbatch::Segments::Segment",
+                    "ghostbatch::Segments::all")
                 .skip());
     // Building blocks that the engine calls on raw addresses.
     for (String kernel :
@@ -66,7 +72,10 @@ public class GhostBatchPreset implements InfoMapper {
           "interpolate",
           "project_box",
           "sgd",
-          "adam"
+          "adam",
+          "lars",
+          "lamb_moments",
+          "lamb"
         }) {
       infoMap.put(new Info("ghostbatch::VectorKernels::" + kernel + "_block").skip());
     }

@@ -220,6 +220,12 @@ public final class Device implements AutoCloseable {
     return VectorKernels.create(this, lanes);
   }
 
+  /** No layers yet, of a vector that LARS or LAMB updates. */
+  public synchronized Segments segments() {
+    open();
+    return Segments.create(this);
+  }
+
   /** An empty network on inputs [N, height, width, channels]. */
   public synchronized NetworkPlan networkPlan(int height, int width, int channels) {
     Check.positive("network", "height", height);

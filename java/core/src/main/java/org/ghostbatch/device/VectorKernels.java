@@ -2,6 +2,8 @@ package org.ghostbatch.device;
 
 import org.bytedeco.javacpp.Pointer;
 import org.ghostbatch.binding.AdamSpec;
+import org.ghostbatch.binding.LambSpec;
+import org.ghostbatch.binding.LarsSpec;
 import org.ghostbatch.binding.Resource;
 import org.ghostbatch.binding.SgdSpec;
 import org.ghostbatch.binding.View;
@@ -18,6 +20,8 @@ public final class VectorKernels extends NativeObject {
   private final org.ghostbatch.binding.Lanes lanesBinding;
   private final SgdSpec sgd;
   private final AdamSpec adam;
+  private final LarsSpec lars;
+  private final LambSpec lamb;
   private final String implementation;
 
   private VectorKernels(
@@ -25,18 +29,22 @@ public final class VectorKernels extends NativeObject {
       org.ghostbatch.binding.VectorKernels binding,
       Lanes lanes,
       SgdSpec sgd,
-      AdamSpec adam) {
+      AdamSpec adam,
+      LarsSpec lars,
+      LambSpec lamb) {
     super(
         device,
         "vectors",
         new Resource[] {binding},
-        new Pointer[] {sgd, adam},
+        new Pointer[] {sgd, adam, lars, lamb},
         lanes == null ? NONE : new NativeHandle[] {lanes.handle});
     this.binding = binding;
     this.lanes = lanes;
     this.lanesBinding = lanes == null ? null : lanes.binding;
     this.sgd = sgd;
     this.adam = adam;
+    this.lars = lars;
+    this.lamb = lamb;
     this.implementation = binding.implementation();
   }
 
@@ -49,7 +57,13 @@ public final class VectorKernels extends NativeObject {
     }
     try {
       return new VectorKernels(
-          device, device.binding().vector_kernels(), lanes, new SgdSpec(), new AdamSpec());
+          device,
+          device.binding().vector_kernels(),
+          lanes,
+          new SgdSpec(),
+          new AdamSpec(),
+          new LarsSpec(),
+          new LambSpec());
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {
@@ -261,6 +275,77 @@ public final class VectorKernels extends NativeObject {
     }
   }
 
+  /**
+   * One LARS update of {@code weights}; {@code velocity} starts at zero.
+   *
+   * @param segments the layers, which cover the weights
+   */
+  public void lars(
+      LarsStep step, Segments segments, Tensor weights, Tensor gradient, Tensor velocity) {
+    Check.present(kind, "a step", step);
+    check("weights", weights, weights);
+    check("gradient", gradient, weights);
+    check("velocity", velocity, weights);
+    start();
+    try {
+      use(segments, weights);
+      lars.rate(step.rate)
+          .momentum(step.momentum)
+          .trust(step.trust)
+          .weight_decay(step.weightDecay)
+          .gradient_scale(step.gradientScale)
+          .nesterov(step.nesterov);
+      binding.lars(
+          lanesBinding,
+          lars,
+          segments.binding,
+          vector("weights", weights),
+          vector("gradient", gradient),
+          vector("velocity", velocity));
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
+  /**
+   * One LAMB update of {@code weights}; the moments {@code m} and {@code v} start at zero.
+   *
+   * @param segments the layers, which cover the weights
+   */
+  public void lamb(
+      LambStep step, Segments segments, Tensor weights, Tensor gradient, Tensor m, Tensor v) {
+    Check.present(kind, "a step", step);
+    check("weights", weights, weights);
+    check("gradient", gradient, weights);
+    check("m", m, weights);
+    check("v", v, weights);
+    start();
+    try {
+      use(segments, weights);
+      lamb.rate(step.rate)
+          .beta1(step.beta1)
+          .beta2(step.beta2)
+          .epsilon(step.epsilon)
+          .weight_decay(step.weightDecay)
+          .gradient_scale(step.gradientScale)
+          .step(step.step);
+      binding.lamb(
+          lanesBinding,
+          lamb,
+          segments.binding,
+          vector("weights", weights),
+          vector("gradient", gradient),
+          vector("m", m),
+          vector("v", v));
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
   /** What runs. */
   public String implementation() {
     return implementation;
@@ -275,6 +360,18 @@ public final class VectorKernels extends NativeObject {
         end();
         throw e;
       }
+    }
+  }
+
+  private void use(Segments segments, Tensor weights) {
+    Check.present(kind, "segments", segments);
+    if (segments.device() != device) {
+      throw Check.bad(kind, "segments of its own device", "those of another");
+    }
+    use(segments.handle);
+    if (segments.binding.elements() != weights.elements()) {
+      throw Check.bad(
+          kind, "segments of " + weights.elements() + " elements", segments.binding.elements());
     }
   }
 

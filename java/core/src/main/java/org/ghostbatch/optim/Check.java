@@ -31,6 +31,14 @@ final class Check {
     }
   }
 
+  /** In [0, 1), and above 0 for Nesterov's. */
+  static void momentum(double momentum, boolean nesterov) {
+    fraction("optimizer", "momentum", momentum);
+    if (nesterov && momentum == 0) {
+      throw new IllegalArgumentException("[optimizer] needs a momentum > 0 for Nesterov, got 0.0");
+    }
+  }
+
   static int integer(String kind, String what, String text) {
     try {
       return Integer.parseInt(text.strip());

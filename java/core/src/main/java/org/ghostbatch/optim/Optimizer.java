@@ -3,8 +3,8 @@ package org.ghostbatch.optim;
 import java.util.List;
 
 /** How a gradient changes the parameters: a specification; the state lives with the trainer. */
-public sealed interface Optimizer permits Sgd, Adam, AdamW {
-  /** The name on the command line: sgd, adam, adamw. */
+public sealed interface Optimizer permits Sgd, Adam, Lars, Lamb {
+  /** The name on the command line: sgd, adam, adamw, lars, lamb. */
   String name();
 
   /**
@@ -13,7 +13,7 @@ public sealed interface Optimizer permits Sgd, Adam, AdamW {
    */
   List<String> stateNames();
 
-  /** Factor of the decay of all parameters. */
+  /** Factor of the decay of the parameters that it applies to. */
   double weightDecay();
 
   /** This optimizer with another weight decay. */
@@ -27,26 +27,43 @@ public sealed interface Optimizer permits Sgd, Adam, AdamW {
     Settings settings = Settings.parse("optimizer", text);
     Optimizer optimizer =
         switch (settings.name()) {
-          case "sgd" ->
-              new Sgd(
-                  settings.number("momentum", 0),
-                  settings.number("weight-decay", 0),
-                  settings.flag("nesterov", false));
-          case "adam" ->
-              new Adam(
-                  settings.number("beta1", 0.9),
-                  settings.number("beta2", 0.999),
-                  settings.number("eps", 1e-8),
-                  settings.number("weight-decay", 0));
-          case "adamw" ->
-              new AdamW(
-                  settings.number("beta1", 0.9),
-                  settings.number("beta2", 0.999),
-                  settings.number("eps", 1e-8),
-                  settings.number("weight-decay", 0.01));
+          case "sgd" -> {
+            Sgd usual = Sgd.of();
+            yield new Sgd(
+                settings.number("momentum", usual.momentum()),
+                settings.number("weight-decay", usual.weightDecay()),
+                settings.flag("nesterov", usual.nesterov()));
+          }
+          case "adam", "adamw" -> {
+            Adam usual = settings.name().equals("adam") ? Adam.of() : Adam.ofDecoupled();
+            yield new Adam(
+                settings.number("beta1", usual.beta1()),
+                settings.number("beta2", usual.beta2()),
+                settings.number("eps", usual.eps()),
+                settings.number("weight-decay", usual.weightDecay()),
+                usual.decoupled());
+          }
+          case "lars" -> {
+            Lars usual = Lars.of();
+            yield new Lars(
+                settings.number("trust", usual.trust()),
+                settings.number("momentum", usual.momentum()),
+                settings.number("weight-decay", usual.weightDecay()),
+                settings.flag("nesterov", usual.nesterov()));
+          }
+          case "lamb" -> {
+            Lamb usual = Lamb.of();
+            yield new Lamb(
+                settings.number("beta1", usual.beta1()),
+                settings.number("beta2", usual.beta2()),
+                settings.number("eps", usual.eps()),
+                settings.number("weight-decay", usual.weightDecay()));
+          }
           default ->
               throw new IllegalArgumentException(
-                  "[optimizer] needs sgd, adam or adamw, got \"" + settings.name() + "\"");
+                  "[optimizer] needs sgd, adam, adamw, lars or lamb, got \""
+                      + settings.name()
+                      + "\"");
         };
     settings.requireEmpty();
     return optimizer;

@@ -2,6 +2,7 @@ package org.ghostbatch.optim;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.StringJoiner;
 
 /**
  * Texts like {@code sgd(momentum=0.9,nesterov=false)}: a name and settings, each of them known and
@@ -40,6 +41,15 @@ final class Settings {
 
   static Settings parse(String kind, String text) {
     return new Settings(kind, text);
+  }
+
+  /** The text that is read again; settings are names and values in turn. */
+  static String text(String name, Object... settings) {
+    StringJoiner text = new StringJoiner(",", name + "(", ")");
+    for (int i = 0; i < settings.length; i += 2) {
+      text.add(settings[i] + "=" + settings[i + 1]);
+    }
+    return text.toString();
   }
 
   String name() {

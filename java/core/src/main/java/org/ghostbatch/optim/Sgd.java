@@ -12,11 +12,8 @@ import java.util.List;
  */
 public record Sgd(double momentum, double weightDecay, boolean nesterov) implements Optimizer {
   public Sgd {
-    Check.fraction("optimizer", "momentum", momentum);
+    Check.momentum(momentum, nesterov);
     Check.notNegative("optimizer", "weight decay", weightDecay);
-    if (nesterov && momentum == 0) {
-      throw new IllegalArgumentException("[optimizer] needs a momentum > 0 for Nesterov, got 0.0");
-    }
   }
 
   /** Plain gradient descent: no momentum, no weight decay. */
@@ -50,12 +47,7 @@ public record Sgd(double momentum, double weightDecay, boolean nesterov) impleme
 
   @Override
   public String toString() {
-    return "sgd(momentum="
-        + momentum
-        + ",weight-decay="
-        + weightDecay
-        + ",nesterov="
-        + nesterov
-        + ")";
+    return Settings.text(
+        name(), "momentum", momentum, "weight-decay", weightDecay, "nesterov", nesterov);
   }
 }

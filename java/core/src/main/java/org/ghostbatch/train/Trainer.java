@@ -458,7 +458,7 @@ public final class Trainer implements AutoCloseable {
     engine = device.engine(lanes, networkPlan, engineSpec);
     vectors = device.vectors(lanes);
     DataType type = spec.precision().parameterType();
-    updater = new Updater(device, vectors, spec.optimizer(), type, network.parameterCount());
+    updater = new Updater(device, vectors, spec.optimizer(), type, network);
     start = device.tensor(type, network.parameterCount());
     engine
         .parameters()

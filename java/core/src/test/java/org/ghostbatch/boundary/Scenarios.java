@@ -28,7 +28,9 @@ import org.ghostbatch.device.Gemm;
 import org.ghostbatch.device.GemmSpec;
 import org.ghostbatch.device.GhostBatchNorm;
 import org.ghostbatch.device.GhostBatchNormSpec;
+import org.ghostbatch.device.LambStep;
 import org.ghostbatch.device.Lanes;
+import org.ghostbatch.device.LarsStep;
 import org.ghostbatch.device.Linear;
 import org.ghostbatch.device.LinearSpec;
 import org.ghostbatch.device.LoadSpec;
@@ -40,6 +42,7 @@ import org.ghostbatch.device.PoolSpec;
 import org.ghostbatch.device.Pooling;
 import org.ghostbatch.device.RunningStatistics;
 import org.ghostbatch.device.Samples;
+import org.ghostbatch.device.Segments;
 import org.ghostbatch.device.SgdStep;
 import org.ghostbatch.device.SoftmaxCrossEntropy;
 import org.ghostbatch.device.StepSpec;
@@ -60,6 +63,7 @@ import org.ghostbatch.nn.Residual;
 import org.ghostbatch.nn.Sequential;
 import org.ghostbatch.optim.Adam;
 import org.ghostbatch.optim.BatchSchedule;
+import org.ghostbatch.optim.Lamb;
 import org.ghostbatch.optim.Optimizer;
 import org.ghostbatch.optim.Schedule;
 import org.ghostbatch.optim.Sgd;
@@ -120,6 +124,7 @@ final class Scenarios {
         new Named("batch loader", 9, true, this::batchLoader),
         new Named("vectors", 12, true, this::vectors),
         new Named("optimizer step", 8, true, this::optimizerStep),
+        new Named("layer-wise step", 6, true, this::layerWiseStep),
         new Named("network plan", 4, true, this::networkPlan),
         new Named("engine spec", 3, true, this::engineSpec),
         new Named("engine step", 14, true, this::engineStep),
@@ -749,6 +754,61 @@ final class Scenarios {
     return () -> kernel.get().adam(step, weights, gradient, first, second);
   }
 
+  private static Segments segments(Bench bench, long... layers) {
+    Segments made = bench.device.segments();
+    for (long elements : layers) {
+      made.add(elements, elements != 3);
+    }
+    return made;
+  }
+
+  private Runnable layerWiseStep(Call c) {
+    Bench bench = c.world.bench(c);
+    DataType type = c.pick(DataType.F32, DataType.F64);
+    Supplier<VectorKernels> kernel = vectors(c, bench);
+    int n = c.pick(5, 1000, 70_000);
+    Tensor weights = c.tensor("weights", bench, type, n);
+    Tensor gradient = c.tensor("gradient", bench, type, n);
+    Tensor first = c.tensor("velocity", bench, type, n);
+    double rate = c.real("rate", 0.1);
+    double decay = c.real("weight decay", 1e-4);
+    double scale = c.real("gradient scale", 1);
+    long added = c.offset("elements of a layer", n - 4);
+    Supplier<Segments> segments =
+        c.object(
+            "segments",
+            true,
+            () -> c.own(segments(bench, 3, added, 1)),
+            () -> segments(bench, 3, n - 4, 1),
+            world -> world.other(bench).kernel(n, () -> segments(world.other(bench), n)));
+    if (c.coin()) {
+      LarsStep step =
+          c.present(
+              "step",
+              new LarsStep()
+                  .rate(rate)
+                  .weightDecay(decay)
+                  .gradientScale(scale)
+                  .trust(c.real("trust", 1e-3))
+                  .momentum(c.real("momentum", 0.9))
+                  .nesterov(c.flag("nesterov", true)));
+      return () -> kernel.get().lars(step, segments.get(), weights, gradient, first);
+    }
+    Tensor second = c.tensor("v", bench, type, n);
+    LambStep step =
+        c.present(
+            "step",
+            new LambStep()
+                .rate(rate)
+                .weightDecay(decay)
+                .gradientScale(scale)
+                .beta1(c.real("beta1", 0.9))
+                .beta2(c.real("beta2", 0.999))
+                .epsilon(c.real("epsilon", 1e-6))
+                .step(c.offset("step", 1)));
+    return () -> kernel.get().lamb(step, segments.get(), weights, gradient, first, second);
+  }
+
   /**
    * conv -> norm + ReLU -> conv -> norm + residual + ReLU -> max pool -> dropout -> linear, on a
    * device.
@@ -1114,7 +1174,7 @@ final class Scenarios {
     int classes = c.count("classes", CLASSES);
     int trainSamples = c.count("train samples", 0);
     Optimizer optimizer =
-        c.option("optimizer", Sgd.withMomentum(0.9), Sgd.of(), new Adam(0.9, 0.999, 1e-8, 0));
+        c.option("optimizer", Sgd.withMomentum(0.9), Sgd.of(), Adam.of(), Lamb.of());
     Schedule schedule = c.present("schedule", new Schedule.Constant(0.1));
     int batch = c.count("batch", 20);
     int ghost = c.count("ghost", 5);

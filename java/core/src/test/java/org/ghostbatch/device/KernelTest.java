@@ -194,6 +194,25 @@ class KernelTest {
       Tensor u = of(device, 0, 0);
       vectors.adam(new AdamStep().rate(0.1), w, of(device, 4, -4), m, u);
       assertArrayEquals(new float[] {-0.6f, -1.9f}, w.toFloats(), 1e-5f);
+      try (Segments layers = device.segments()) {
+        layers.add(1, true);
+        assertThrows(
+            IllegalArgumentException.class,
+            () -> vectors.lars(new LarsStep(), layers, w, u, v),
+            "a layer is missing");
+        layers.add(1, false);
+        assertEquals(2, layers.elements());
+        Tensor weights = of(device, 4, 1);
+        LarsStep lars = new LarsStep().rate(0.5).trust(0.1).momentum(0);
+        // lambda = 0.1 * 4 / 2, and 1 for what is not adapted.
+        vectors.lars(lars, layers, weights, of(device, 2, 2), of(device, 0, 0));
+        assertArrayEquals(new float[] {3.8f, 0}, weights.toFloats(), 1e-6f);
+        LambStep lamb = new LambStep().rate(0.5);
+        // mhat / sqrt(vhat) = 1 in the first step; ||w|| / ||r|| = 3.8.
+        vectors.lamb(lamb, layers, weights, of(device, 7, 7), of(device, 0, 0), of(device, 0, 0));
+        assertArrayEquals(new float[] {1.9f, -0.5f}, weights.toFloats(), 1e-5f);
+        assertThrows(IllegalArgumentException.class, () -> layers.add(0, true));
+      }
       assertThrows(IllegalArgumentException.class, () -> vectors.axpy(1, x, of(device, 1)));
     }
   }

@@ -49,7 +49,7 @@ class SteadyStateTest {
       List<Layer> layers = new ArrayList<>(TinyData.convolutional().layers());
       layers.add(layers.size() - 1, Dropout.of(0.3));
       trainer(new Sequential(layers), 7, Sgd.withMomentum(0.9), Augmentation.PAD_CROP_FLIP);
-      trainer(TinyData.convolutional(), 0, new Adam(0.9, 0.999, 1e-8, 1e-4), Augmentation.NONE);
+      trainer(TinyData.convolutional(), 0, Adam.of().weightDecay(1e-4), Augmentation.NONE);
       int[] all = new int[data.count()];
       for (int i = 0; i < all.length; i++) {
         all[i] = i;

@@ -27,9 +27,10 @@ import org.ghostbatch.device.Tensor;
 import org.ghostbatch.nn.Dropout;
 import org.ghostbatch.nn.Sequential;
 import org.ghostbatch.optim.Adam;
-import org.ghostbatch.optim.AdamW;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
+import org.ghostbatch.optim.Lamb;
+import org.ghostbatch.optim.Lars;
 import org.ghostbatch.optim.Optimizer;
 import org.ghostbatch.optim.Schedule;
 import org.ghostbatch.optim.Sgd;
@@ -89,8 +90,17 @@ class TrainerTest {
   @Test
   void optimizersLearn() {
     for (Optimizer optimizer :
-        List.of(Sgd.of(), Sgd.withMomentum(0.9).nesterov(true), Adam.of(), AdamW.of())) {
-      double rate = optimizer instanceof Sgd ? 0.05 : 3e-3;
+        List.of(
+            Sgd.of(),
+            Sgd.withMomentum(0.9).nesterov(true),
+            Adam.of(),
+            Adam.ofDecoupled(),
+            Lars.of().trust(0.1),
+            Lamb.of())) {
+      double rate =
+          optimizer instanceof Adam
+              ? 3e-3
+              : optimizer instanceof Lars ? 0.3 : optimizer instanceof Lamb ? 0.02 : 0.05;
       History history =
           fit(
                   "cpu",

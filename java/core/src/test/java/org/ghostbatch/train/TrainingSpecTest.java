@@ -12,7 +12,7 @@ import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.nn.Models;
 import org.ghostbatch.nn.Network;
-import org.ghostbatch.optim.AdamW;
+import org.ghostbatch.optim.Adam;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.LearningRate;
@@ -33,7 +33,7 @@ class TrainingSpecTest {
             .data("cifar10")
             .dataDir("some/where")
             .trainSamples(500)
-            .optimizer(AdamW.of().weightDecay(0.05))
+            .optimizer(Adam.ofDecoupled().weightDecay(0.05))
             .learningRate(
                 new LearningRate(Schedule.parse("0:0.1,81:0.01"), BatchRule.sqrtFrom(64), 1.5))
             .regimeAdaptation(new RegimeAdaptation(64))

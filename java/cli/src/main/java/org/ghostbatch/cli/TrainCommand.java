@@ -108,7 +108,9 @@ final class TrainCommand implements Callable<Integer> {
 
     @Option(
         names = "--profile",
-        description = "Print where time went, by kind of layer and by operation.")
+        description =
+            "Print where time went, by kind, kernel and layer; and write some updates call by call to "
+                + "profile-trace.json, for ui.perfetto.dev.")
     boolean profile;
 
     @Option(
@@ -337,6 +339,7 @@ final class TrainCommand implements Callable<Integer> {
       tensorBoard.onEnd(trainer, history);
       if (run.profile) {
         System.out.print(trainer.profile().table());
+        trainer.trace().write(folder.path().resolve("profile-trace.json"));
       }
     }
   }

@@ -111,6 +111,17 @@ class RunTest {
   }
 
   @Test
+  void aProfileLeavesATrace() throws Exception {
+    JsonObject trace = json(run.resolve("profile-trace.json"));
+    List<?> events = trace.getList("traceEvents");
+    assertTrue(
+        events.stream().anyMatch(e -> ((JsonObject) e).getString("name").equals("update 3")));
+    Path plain = folder.resolve("without-profile");
+    assertEquals(0, Cli.line("train " + FLAGS + " --quiet --out " + plain).status());
+    assertFalse(Files.exists(plain.resolve("profile-trace.json")));
+  }
+
+  @Test
   void aRunIsThereForTensorBoard() throws Exception {
     try (var files = Files.newDirectoryStream(run, "events.out.tfevents.*")) {
       byte[] events = Files.readAllBytes(files.iterator().next());
@@ -140,6 +151,12 @@ class RunTest {
     assertTrue(trained.out().startsWith("kind "), trained.out());
     assertTrue(
         trained.out().contains("convolution") && trained.out().contains("batch norm"),
+        trained.out());
+    assertTrue(
+        trained
+            .out()
+            .lines()
+            .anyMatch(line -> line.matches("0 convolution +forward .*[0-9]  \\S+")),
         trained.out());
     assertTrue(trained.err().contains("epoch 2/2"), trained.err());
     assertFalse(trained.err().contains("\r"), "a bar where there is no terminal");

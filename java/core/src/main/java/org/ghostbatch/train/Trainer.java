@@ -81,6 +81,7 @@ public final class Trainer implements AutoCloseable {
   private VectorKernels vectors;
   private Updater updater;
   private Tensor start;
+  private Tracer tracer; // null unless profiling
   private Dataset whole;
   private Dataset prepared;
   private Dataset validation;
@@ -484,6 +485,7 @@ public final class Trainer implements AutoCloseable {
     evaluationStep.mode(NormMode.RUNNING).backward(false).dropout(false).augment(false);
     if (profiling) {
       engine.profile(true);
+      tracer = new Tracer(network, engine);
     }
   }
 
@@ -570,7 +572,11 @@ public final class Trainer implements AutoCloseable {
           cut = true;
           break;
         }
+        if (tracer != null) {
+          tracer.begin();
+        }
         feed.next();
+        traced("load batch");
         trainStep.epoch(state.epoch);
         double rate = plan.rate(state.epoch, state.done);
         update(feed.samples(), feed.rows(), feed.count(), factors(feed), rate);
@@ -582,6 +588,10 @@ public final class Trainer implements AutoCloseable {
         clock.lap(feed.count(), state.updates > 2);
         for (int i = 0; i < listeners.size(); i++) {
           listeners.get(i).onUpdate(this);
+        }
+        if (tracer != null) {
+          traced("listeners");
+          tracer.end();
         }
         if (spec.checkpointEvery().dueAfterUpdate(state.updates)) {
           saveCheckpoint();
@@ -826,7 +836,9 @@ public final class Trainer implements AutoCloseable {
       Samples samples, int[] rows, int count, float[] weights, double learningRate) {
     trainStep.step(state.updates);
     engine.step(samples, rows, count, weights, trainStep, null, null, result);
+    traced("forward and backward");
     double norm = vectors.norm(engine.gradients());
+    traced("gradient norm");
     if (!Double.isFinite(result.loss()) || !Double.isFinite(norm)) {
       throw diverged(result.loss() / count, norm);
     }
@@ -840,6 +852,7 @@ public final class Trainer implements AutoCloseable {
     if (average != null) {
       average.afterUpdate(engine.parameters());
     }
+    traced("optimizer");
     state.updates++;
     state.samples += count;
     state.lastRate = learningRate;
@@ -1057,12 +1070,31 @@ public final class Trainer implements AutoCloseable {
 
   /** Where the time of updates went, for a trainer built with {@link Builder#profile}. */
   public Profile profile() {
+    profiled();
+    return Profile.of(network, engine);
+  }
+
+  /**
+   * Some early updates of {@link #fit} call by call, for a trainer built with {@link
+   * Builder#profile}.
+   */
+  public Trace trace() {
+    profiled();
+    return tracer.trace();
+  }
+
+  private void profiled() {
     ready();
     if (!profiling) {
       throw new IllegalStateException(
           "[trainer] needs to be built with profile(true), got one without");
     }
-    return Profile.of(network, engine.profile());
+  }
+
+  private void traced(String phase) {
+    if (tracer != null) {
+      tracer.phase(phase);
+    }
   }
 
   /** The data that the trainer was prepared for. */

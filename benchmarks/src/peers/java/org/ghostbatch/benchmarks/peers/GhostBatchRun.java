@@ -28,7 +28,7 @@ final class GhostBatchRun {
             .trainSamples(recipe.trainSamples())
             .batch(BatchSchedule.constant(recipe.batch()))
             .ghost(recipe.ghost())
-            .optimizer(Sgd.withMomentum(Recipe.MOMENTUM).weightDecay(Recipe.WEIGHT_DECAY))
+            .optimizer(Sgd.withMomentum(Recipe.MOMENTUM).weightDecay(recipe.weightDecay()))
             .learningRate(
                 new LearningRate(
                     new Schedule.Constant(recipe.rate()), BatchRule.sqrtFrom(recipe.base()), 0))

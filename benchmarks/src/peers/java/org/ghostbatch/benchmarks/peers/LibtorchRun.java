@@ -79,7 +79,7 @@ final class LibtorchRun {
     parameters = new TensorVector(network.parameters().toArray(new Tensor[0]));
     SGDOptions options = new SGDOptions(recipe.batchRate());
     options.momentum().put(Recipe.MOMENTUM);
-    options.weight_decay().put(Recipe.WEIGHT_DECAY);
+    options.weight_decay().put(recipe.weightDecay());
     optimizer = new SGD(parameters, options);
     int rows = Math.max(Math.min(recipe.ghost(), recipe.batch()), EVALUATION_ROWS);
     values = new FloatPointer((long) rows * shape.elements());

@@ -6,8 +6,8 @@ import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * A training that both engines do: SGD with momentum 0.9 and weight decay 1e-4, constant learning
- * rate {@code rate} sqrt(batch / base), gradients clipped by their global norm, images padded by 4
+ * A training that both engines do: SGD with momentum 0.9 and weight decay, constant learning rate
+ * {@code rate} sqrt(batch / base), gradients clipped by their global norm, images padded by 4
  * mid-grey pixels, cropped at random and flipped.
  *
  * @param depth layers of the ResNet, 6 n + 2
@@ -22,6 +22,7 @@ record Recipe(
     int ghost,
     double rate,
     int base,
+    double weightDecay,
     double clip,
     int epochs,
     int trainSamples,
@@ -30,7 +31,6 @@ record Recipe(
     long seed,
     boolean ownWeights) {
   static final double MOMENTUM = 0.9;
-  static final double WEIGHT_DECAY = 1e-4;
   static final int PAD = 4;
   static final int FILL = 127;
 
@@ -42,6 +42,7 @@ record Recipe(
     DEFAULTS.put("ghost", "128");
     DEFAULTS.put("lr", "0.1");
     DEFAULTS.put("base-batch", "128");
+    DEFAULTS.put("weight-decay", "1e-4");
     DEFAULTS.put("clip", "5");
     DEFAULTS.put("epochs", "3");
     DEFAULTS.put("train-samples", "0");
@@ -91,6 +92,7 @@ record Recipe(
         Integer.parseInt(all.get("ghost")),
         Double.parseDouble(all.get("lr")),
         Integer.parseInt(all.get("base-batch")),
+        Double.parseDouble(all.get("weight-decay")),
         Double.parseDouble(all.get("clip")),
         Integer.parseInt(all.get("epochs")),
         Integer.parseInt(all.get("train-samples")),

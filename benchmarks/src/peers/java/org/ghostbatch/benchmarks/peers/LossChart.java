@@ -109,20 +109,18 @@ final class LossChart {
         dash(seed));
   }
 
+  /** A row for each engine, in it its seeds. */
   private static void legend(StringBuilder svg, List<RunRecord> runs, List<Long> seeds) {
-    int x = LEFT;
-    int y = 40;
+    int step = (PANEL - RIGHT - LEFT) / Math.max(3, seeds.size());
     for (RunRecord run : runs) {
-      if (x + 130 > PANEL) {
-        x = LEFT;
-        y += 16;
-      }
+      int x = LEFT + step * seeds.indexOf(run.seed());
+      int y = run.engine().equals("ghostbatch") ? 40 : 55;
       line(
           svg,
           "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" stroke=\"%s\" stroke-width=\"2\""
               + " stroke-dasharray=\"%s\"/>",
           x,
-          x + 24,
+          x + 22,
           y - 4,
           y - 4,
           colour(run),
@@ -130,11 +128,10 @@ final class LossChart {
       line(
           svg,
           "<text x=\"%d\" y=\"%d\" font-size=\"11\">%s, seed %d</text>",
-          x + 29,
+          x + 26,
           y,
           run.engine().equals("ghostbatch") ? "GhostBatch" : run.engine(),
           run.seed());
-      x += 136;
     }
   }
 

@@ -111,7 +111,7 @@ final class LossChart {
 
   /** A row for each engine, in it its seeds. */
   private static void legend(StringBuilder svg, List<RunRecord> runs, List<Long> seeds) {
-    int step = (PANEL - RIGHT - LEFT) / Math.max(3, seeds.size());
+    int step = (PANEL - RIGHT - LEFT) / Math.max(2, seeds.size());
     for (RunRecord run : runs) {
       int x = LEFT + step * seeds.indexOf(run.seed());
       int y = run.engine().equals("ghostbatch") ? 40 : 55;

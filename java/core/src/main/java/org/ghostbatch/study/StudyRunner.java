@@ -2,6 +2,7 @@ package org.ghostbatch.study;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.System.Logger;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -9,17 +10,20 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.ghostbatch.data.DataPair;
+import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.DivergedException;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
 import org.ghostbatch.train.TensorBoard;
@@ -36,6 +40,7 @@ import org.ghostbatch.train.TrainingSpec;
  * study that is started again on the same folder goes on with what is missing.
  */
 public final class StudyRunner {
+  private static final Logger LOG = System.getLogger("org.ghostbatch");
   private static final String STUDY = "study.json";
   private static final String START = "start.txt";
 
@@ -132,8 +137,11 @@ public final class StudyRunner {
         StudyResult kept = finished(arm, seed);
         StudyResult result =
             kept != null ? kept : train(arm, seed, listener.onRun(arm, seed, number, of));
-        if (result == null) {
+        if (stopped) {
           return StudyTable.of(study, results);
+        }
+        if (result == null) {
+          continue; // it diverged
         }
         String start = starts.computeIfAbsent(seed, key -> result.start());
         if (!start.equals(result.start())) {
@@ -174,13 +182,15 @@ public final class StudyRunner {
     return whole ? StudyResult.of(arm.name(), read(run.resolve(START)), summary) : null;
   }
 
-  /** Null where it was stopped. */
+  /**
+   * Trains an arm, from its last checkpoint where it was interrupted. Null where it was stopped, or
+   * diverged: such a run has no result, and the table counts one seed less.
+   */
   private StudyResult train(Study.Arm arm, long seed, TrainingListener progress) {
     TrainingSpec spec = spec(arm, seed);
     DataPair pair = data.computeIfAbsent(spec.data() + " " + spec.dataDir(), key -> load(spec));
     Path run = runFolder(arm, seed);
-    clear(run);
-    try (RunFolder saved = RunFolder.create(run);
+    try (RunFolder saved = open(run, spec);
         Trainer made =
             Trainer.of(spec, pair.train().classes())
                 .listener(saved)
@@ -190,20 +200,39 @@ public final class StudyRunner {
                 .on(device)) {
       trainer = made;
       if (!stopped) {
-        fit(made, pair, saved);
+        Dataset train = pair.train().withNormalization(pair.normalization());
+        made.prepare(train);
+        saved.restore(made);
+        fit(made, train, pair.test().withNormalization(pair.normalization()), saved);
       }
+    } catch (DivergedException e) {
+      LOG.log(Logger.Level.WARNING, "{0}, seed {1}: {2}", arm.name(), seed + "", e.getMessage());
+      return null;
     } finally {
       trainer = null;
     }
     return stopped ? null : finished(arm, seed);
   }
 
-  private void fit(Trainer made, DataPair pair, RunFolder saved) {
+  /** The folder of a run that was interrupted, or a new one in the place of any other. */
+  private static RunFolder open(Path run, TrainingSpec spec) {
+    if (Files.exists(run.resolve("config.json"))) {
+      RunFolder begun = RunFolder.resume(run);
+      if (begun.spec().equals(spec)) {
+        return begun;
+      }
+      begun.close();
+    }
+    clear(run);
+    return RunFolder.create(run);
+  }
+
+  private void fit(Trainer made, Dataset train, Dataset test, RunFolder saved) {
     if (study.testEveryEpoch()) {
-      made.fit(pair);
+      made.fit(train, test);
       return;
     }
-    History history = made.fit(pair.train().withNormalization(pair.normalization()), null);
+    History history = made.fit(train, null);
     if (!history.stopped()) {
       saved.onEnd(
           made,
@@ -212,7 +241,7 @@ public final class StudyRunner {
               false,
               history.updates(),
               history.train(),
-              made.evaluate(pair.test()),
+              made.evaluate(test),
               history.weightDistance(),
               history.imagesPerSecond(),
               history.seconds()));
@@ -223,10 +252,13 @@ public final class StudyRunner {
     return Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
   }
 
-  /** Writes the fingerprint of the first weights. */
+  /** Writes the fingerprint of the first weights, of a run that begins. */
   private record StartRecorder(Path file) implements TrainingListener {
     @Override
     public void onStart(Trainer trainer) {
+      if (trainer.updates() > 0) {
+        return;
+      }
       float[] weights = trainer.engine().parameters().toFloats();
       ByteBuffer bytes = ByteBuffer.allocate(Math.multiplyExact(4, weights.length));
       bytes.asFloatBuffer().put(weights);
@@ -242,8 +274,8 @@ public final class StudyRunner {
   /** Removes the files of a run that was not finished. */
   private static void clear(Path run) {
     if (Files.isDirectory(run)) {
-      try (Stream<Path> files = Files.list(run)) {
-        for (Path file : files.toList()) {
+      try (Stream<Path> files = Files.walk(run)) {
+        for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
           Files.delete(file);
         }
       } catch (IOException e) {

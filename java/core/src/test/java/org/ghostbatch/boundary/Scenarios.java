@@ -756,10 +756,15 @@ final class Scenarios {
 
   private static Segments segments(Bench bench, long... layers) {
     Segments made = bench.device.segments();
-    for (long elements : layers) {
-      made.add(elements, elements != 3);
+    try {
+      for (long elements : layers) {
+        made.add(elements, elements != 3);
+      }
+      return made;
+    } catch (RuntimeException e) {
+      made.close();
+      throw e;
     }
-    return made;
   }
 
   private Runnable layerWiseStep(Call c) {

@@ -33,9 +33,9 @@ struct Tolerance {
   static constexpr double kVector = 1e-6;
   /// Sums over blocks: in double, in another order.
   static constexpr double kVectorSum = 1e-12;
-  /// Values in bf16 that two kernels rounded once, from numbers as close as their tolerance in f32 says: each within one
-  /// unit in the last place (2^-7 of its power of two), and so few beside a border of rounding that not more than this
-  /// share differs at all.
+  /// Values in bf16 that two kernels rounded once, from numbers as close as their tolerance in f32 says: each within
+  /// one unit in the last place (2^-7 of its power of two), and so few beside a border of rounding that not more than
+  /// this share differs at all.
   static constexpr double kBfloat16Differing = 0.01;
   /// Values in bf16 against a formula in double whose intermediate values are not rounded: the gradient of a residual
   /// sum is, once (2^-8 of the largest), before the gradient of the norm comes from it, which is rounded again.

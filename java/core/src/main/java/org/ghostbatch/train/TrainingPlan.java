@@ -28,6 +28,12 @@ final class TrainingPlan {
           "training", "a batch of at most the " + count + " training samples", batch.largest());
     }
     this.epochs = spec.updates() == 0 ? spec.trainedEpochs() : epochsOf(spec.updates());
+    if (epochs < spec.swaFrom() + 1) {
+      throw Check.bad(
+          "training",
+          "a whole epoch behind the first " + spec.swaFrom() + ", whose weights are averaged",
+          epochs + " epochs");
+    }
   }
 
   private double epochsOf(long updates) {

@@ -760,7 +760,6 @@ final class Scenarios {
       for (long elements : layers) {
         made.add(elements, elements != 3);
       }
-      return made;
     } catch (RuntimeException e) {
       made.close();
       throw e;

@@ -66,7 +66,7 @@ class LargeBatchTest {
                   spec.ema(0.9).build(), device, trainer.vectors(), engine.parameters());
           WeightAverage swa =
               WeightAverage.of(
-                  spec.ema(0).swaFrom(7).build(), device, trainer.vectors(), engine.parameters());
+                  spec.ema(0).swaFrom(6).build(), device, trainer.vectors(), engine.parameters());
           BatchFeed feed = new MemoryFeed(device, TRAIN, 1000, 1)) {
         for (int epoch = 0; epoch < EPOCHS; epoch++) {
           feed.start(epoch, 1000);

@@ -3,13 +3,19 @@ package org.ghostbatch.train;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
 import java.util.SplittableRandom;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.device.Lanes;
 import org.ghostbatch.device.Tensor;
 import org.ghostbatch.device.VectorKernels;
+import org.ghostbatch.nn.ModelFile;
 import org.ghostbatch.optim.BatchSchedule;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -125,5 +131,93 @@ class WeightAverageTest {
       }
       assertNull(WeightAverage.of(spec(0, -1), device, vectors, now));
     }
+  }
+
+  /** Weights that a run had: the first, then those after every update, or after every epoch. */
+  private record Course(List<double[]> weights, History history, ModelFile model) {}
+
+  private static Course fit(double ema, int swaFrom, boolean updates) {
+    List<double[]> weights = new ArrayList<>();
+    TrainingListener listener =
+        new TrainingListener() {
+          @Override
+          public void onStart(Trainer trainer) {
+            weights.add(trainer.model().parameters());
+          }
+
+          @Override
+          public void onUpdate(Trainer trainer) {
+            if (updates) {
+              weights.add(trainer.model().parameters());
+            }
+          }
+
+          @Override
+          public void onEpochEnd(Trainer trainer, EpochRow row) {
+            if (!updates) {
+              weights.add(trainer.model().parameters());
+            }
+          }
+        };
+    try (Device device = Device.of("cpu");
+        Trainer trainer =
+            Trainer.of(TinyData.convolutional())
+                .batchSize(50)
+                .ghostBatchSize(25)
+                .learningRate(0.1)
+                .epochs(4)
+                .ema(ema)
+                .swaFrom(swaFrom)
+                .listener(listener)
+                .on(device)) {
+      History history = trainer.fit(TinyData.of(200, 1), TinyData.of(100, 2));
+      assertEquals(trainer.evaluate(TinyData.of(100, 2)), history.test());
+      ModelFile model = trainer.model();
+      trainer.recomputeStatistics(TinyData.of(200, 1));
+      assertEquals(
+          ema > 0 || swaFrom >= 0,
+          Arrays.equals(trainer.model().statistics(), model.statistics()),
+          "only statistics of averages are recomputed");
+      return new Course(weights, history, model);
+    }
+  }
+
+  @Test
+  void aRunEndsWithItsAverage() {
+    Course plain = fit(0, -1, true);
+    Course ema = fit(0.8, -1, true);
+    double[] mean = ema.weights.get(0);
+    for (double[] now : ema.weights.subList(1, ema.weights.size())) {
+      for (int i = 0; i < mean.length; i++) {
+        mean[i] = 0.8 * mean[i] + 0.2 * now[i];
+      }
+    }
+    assertEquals(17, ema.weights.size());
+    assertArrayEquals(mean, ema.model.parameters(), 1e-6);
+
+    Course swa = fit(0, 2, false);
+    double[] third = swa.weights.get(3);
+    double[] fourth = swa.weights.get(4);
+    double[] both = new double[third.length];
+    for (int i = 0; i < both.length; i++) {
+      both[i] = (third[i] + fourth[i]) / 2;
+    }
+    assertArrayEquals(both, swa.model.parameters(), 1e-6);
+
+    // The run itself does not see it.
+    for (int epoch = 0; epoch < 4; epoch++) {
+      for (Course course : List.of(ema, swa)) {
+        EpochRow row = course.history.epochs().get(epoch);
+        assertEquals(plain.history.epochs().get(epoch).testLoss(), row.testLoss());
+        assertEquals(plain.history.epochs().get(epoch).weightDistance(), row.weightDistance());
+      }
+    }
+    assertArrayEquals(plain.weights.get(16), fourth);
+  }
+
+  @Test
+  void aRunThatEndsBeforeItsAverageIsRefused() {
+    var error = assertThrows(IllegalArgumentException.class, () -> fit(0, 4, false));
+    assertTrue(error.getMessage().contains("a whole epoch behind the first 4"), error.getMessage());
   }
 }

@@ -1,6 +1,7 @@
 package org.ghostbatch.data;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -27,9 +28,13 @@ public final class Cifar {
           "test_batch.bin");
   static final List<String> FILES_100 = List.of("train.bin", "test.bin");
 
+  /** Where CIFAR-100 keeps the names of its fine classes. */
+  static final String NAMES_100 = "fine_label_names.txt";
+
   private static final String KIND = "cifar";
   private static final SampleShape SHAPE = new SampleShape(32, 32, 3);
   private static final int PLANE = 32 * 32;
+  private static final int MAX_NAMES_BYTES = 1 << 16;
   private static final int MAX_SAMPLES = Integer.MAX_VALUE / (3 * PLANE);
   private static final Normalization NORMALIZATION_10 =
       Normalization.ofBytes(List.of(0.4914, 0.4822, 0.4465), List.of(0.2470, 0.2435, 0.2616));
@@ -60,20 +65,30 @@ public final class Cifar {
   }
 
   private static List<String> names100(Path folder) {
-    Path path = folder.resolve("fine_label_names.txt");
+    Path path = folder.resolve(NAMES_100);
     if (!Files.isRegularFile(path)) {
       return IntStream.range(0, 100).mapToObj(Integer::toString).toList();
     }
-    List<String> names =
-        DataFiles.read(
-            KIND,
-            path,
-            in -> Files.readAllLines(path).stream().filter(line -> !line.isBlank()).toList());
-    if (names.size() != 100) {
-      throw new IllegalArgumentException(
-          "[cifar] needs 100 names, got " + names.size() + " (" + path + ")");
-    }
-    return names;
+    return DataFiles.read(
+        KIND,
+        path,
+        in -> {
+          if (in.size() > MAX_NAMES_BYTES) {
+            throw in.invalid("at most " + MAX_NAMES_BYTES + " bytes", Long.toString(in.size()));
+          }
+          byte[] text = new byte[(int) in.size()];
+          in.read(text, 0, text.length, "names");
+          List<String> names =
+              new String(text, StandardCharsets.UTF_8)
+                  .lines()
+                  .map(String::strip)
+                  .filter(line -> !line.isEmpty())
+                  .toList();
+          if (names.size() != 100) {
+            throw in.invalid("100 names", Integer.toString(names.size()));
+          }
+          return names;
+        });
   }
 
   private static DataPair load(
@@ -133,13 +148,14 @@ public final class Cifar {
         throw in.invalid(
             "files of at most " + MAX_SAMPLES + " records together", in.size() + " bytes");
       }
-      grow(count + in.size() / record.length * filesLeft);
+      grow(in, count + in.size() / record.length * filesLeft);
       while (in.readRecord(record, "records")) {
         if (count == labels.length) {
           if (count == MAX_SAMPLES) {
             throw in.invalid("at most " + MAX_SAMPLES + " records", "more");
           }
           grow(
+              in,
               Math.min(
                   MAX_SAMPLES,
                   count + count / 2 + 1L)); // packed files hold more than their size tells
@@ -158,10 +174,12 @@ public final class Cifar {
       }
     }
 
-    private void grow(long samples) {
+    private void grow(DataFiles.Input in, long samples) {
       if (samples <= labels.length) {
         return;
       }
+      // While values move to their new place, they are there twice.
+      in.requireHeap((samples + count) * 3L * PLANE);
       int size = (int) samples;
       values = Arrays.copyOf(values, size * 3 * PLANE);
       labels = Arrays.copyOf(labels, size);

@@ -102,6 +102,16 @@ final class DataFiles {
       }
     }
 
+    /** To be asked before so many bytes are allocated. */
+    void requireHeap(long bytes) {
+      long heap = Runtime.getRuntime().maxMemory();
+      if (bytes > heap / 4 * 3) {
+        throw invalid(
+            "data of at most " + heap / 4 * 3 + " bytes, three quarters of the heap (-Xmx)",
+            Long.toString(bytes));
+      }
+    }
+
     void requireEnd() throws IOException {
       int next;
       try {

@@ -1,99 +1,184 @@
 package org.ghostbatch.data;
 
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
+import java.util.stream.Stream;
 
 /**
- * Data sets by name: strokes, mnist, fashion-mnist, cifar10, cifar100.
+ * Data sets by name: strokes, mnist, fashion-mnist, cifar10, cifar100; {@code folder:PATH}, an
+ * {@link ImageFolder}; {@code npy:PATH}, arrays as of {@link Npy}.
  *
- * <p>All but {@code strokes}, which is embedded, are files in a folder: the data set's own, or one
- * that holds it under its usual name. Where no folder is given it is that of the system property
- * {@code ghostbatch.data}, else of the environment variable {@code GHOSTBATCH_DATA}.
+ * <p>The named ones, but for {@code strokes}, which is embedded, are files in a folder: the data
+ * set's own, or one that holds it under its usual name. Where no folder is given it is that of the
+ * system property {@code ghostbatch.data}, else of the environment variable {@code
+ * GHOSTBATCH_DATA}. What is not there is looked for in the cache folder, and downloaded to it from
+ * the data set's home: the folder of {@code ghostbatch.cache} or {@code GHOSTBATCH_CACHE}, else
+ * {@code ghostbatch/data} in {@code XDG_CACHE_HOME} or {@code ~/.cache}.
  */
 public final class Datasets {
-  /** The names that {@link #load} knows. */
+  /** The named data sets. */
   public static final List<String> NAMES =
       List.of("strokes", "mnist", "fashion-mnist", "cifar10", "cifar100");
+
+  private static final String FOLDER = "folder:";
+  private static final String NPY = "npy:";
 
   private Datasets() {}
 
   /**
-   * Loads a data set.
+   * Whether a name is one that {@link #load} knows; whether its files are there is not looked at.
    *
-   * @param folder of the data, or null for the default one
-   * @throws IllegalArgumentException where the name is unknown, a file is missing (the text says
-   *     which go where), or one is damaged
-   * @throws java.io.UncheckedIOException where a file cannot be read
+   * @return the name
+   * @throws IllegalArgumentException where it is not
+   */
+  public static String check(String name) {
+    Check.present("data", "a name", name);
+    if (!NAMES.contains(name) && path(name, FOLDER) == null && path(name, NPY) == null) {
+      throw Check.bad(
+          "data", "one of " + String.join(", ", NAMES) + ", folder:PATH or npy:PATH", name);
+    }
+    return name;
+  }
+
+  /** The path behind a prefix, or null where there is none. */
+  private static Path path(String name, String prefix) {
+    try {
+      return name.startsWith(prefix) && name.length() > prefix.length()
+          ? Path.of(name.substring(prefix.length()))
+          : null;
+    } catch (InvalidPathException e) {
+      return null;
+    }
+  }
+
+  /** Loads a data set as by {@link DataOptions#defaults}. */
+  public static DataPair load(String name) {
+    return load(name, DataOptions.defaults());
+  }
+
+  /**
+   * Loads a data set of this folder (null: the default one), as by {@link DataOptions#defaults}.
    */
   public static DataPair load(String name, Path folder) {
+    return load(name, DataOptions.defaults().withFolder(folder));
+  }
+
+  /**
+   * Loads a data set.
+   *
+   * @throws IllegalArgumentException where the name is unknown, a file is missing (the text says
+   *     which go where), or one is damaged, naming file, offset and what was expected
+   * @throws java.io.UncheckedIOException where a file cannot be read or brought
+   */
+  public static DataPair load(String name, DataOptions options) {
+    check(name);
+    Check.present("data", "options", options);
     return switch (name) {
       case "strokes" -> Strokes.load();
-      case "mnist" -> Mnist.load(find(name, folder, Mnist.FILES, List.of("mnist", "MNIST/raw")));
+      case "mnist" -> Mnist.load(find(Home.MNIST, options, "mnist", "MNIST/raw"));
       case "fashion-mnist" ->
-          Mnist.loadFashion(
-              find(name, folder, Mnist.FILES, List.of("fashion-mnist", "FashionMNIST/raw")));
+          Mnist.loadFashion(find(Home.FASHION_MNIST, options, "fashion-mnist", "FashionMNIST/raw"));
       case "cifar10" ->
           Cifar.load10(
               find(
-                  name,
-                  folder,
-                  Cifar.FILES_10,
-                  List.of("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10")));
+                  Home.CIFAR_10,
+                  options,
+                  "cifar-10-batches-bin",
+                  "cifar10/cifar-10-batches-bin",
+                  "cifar10"));
       case "cifar100" ->
           Cifar.load100(
               find(
-                  name,
-                  folder,
-                  Cifar.FILES_100,
-                  List.of("cifar-100-binary", "cifar100/cifar-100-binary", "cifar100")));
+                  Home.CIFAR_100,
+                  options,
+                  "cifar-100-binary",
+                  "cifar100/cifar-100-binary",
+                  "cifar100"));
       default ->
-          throw new IllegalArgumentException(
-              "[data] needs one of " + NAMES + ", got \"" + name + "\"");
+          path(name, FOLDER) != null
+              ? ImageFolder.load(path(name, FOLDER), options)
+              : Npy.load(path(name, NPY));
     };
+  }
+
+  /** A system property, or else an environment variable; null where both are absent or blank. */
+  static String setting(String property, String variable) {
+    return setting(property, variable, System::getProperty, System::getenv);
+  }
+
+  private static String setting(
+      String property,
+      String variable,
+      Function<String, String> properties,
+      Function<String, String> environment) {
+    String value = properties.apply(property);
+    if (value == null || value.isBlank()) {
+      value = environment.apply(variable);
+    }
+    return value == null || value.isBlank() ? null : value;
   }
 
   /** The default folder of data, or null. */
   static Path defaultFolder(
       Function<String, String> properties, Function<String, String> environment) {
-    String folder = properties.apply("ghostbatch.data");
-    if (folder == null || folder.isBlank()) {
-      folder = environment.apply("GHOSTBATCH_DATA");
+    String folder = setting("ghostbatch.data", "GHOSTBATCH_DATA", properties, environment);
+    return folder == null ? null : Path.of(folder);
+  }
+
+  /** Where downloads go. */
+  static Path cacheFolder(
+      Function<String, String> properties, Function<String, String> environment) {
+    String folder = setting("ghostbatch.cache", "GHOSTBATCH_CACHE", properties, environment);
+    if (folder != null) {
+      return Path.of(folder);
     }
-    return folder == null || folder.isBlank() ? null : Path.of(folder);
+    String home = environment.apply("XDG_CACHE_HOME");
+    Path caches =
+        home == null || !Path.of(home).isAbsolute()
+            ? Path.of(properties.apply("user.home"), ".cache")
+            : Path.of(home);
+    return caches.resolve("ghostbatch").resolve("data");
   }
 
   /**
-   * The first folder, of those under their usual names and then the folder itself, that holds the
-   * first file.
+   * The first folder that holds a file of the data set, of those under its usual names and then the
+   * given one itself; else the cache's, after a download where that is needed.
    */
-  private static Path find(String name, Path given, List<String> files, List<String> usual) {
-    Path folder = given != null ? given : defaultFolder(System::getProperty, System::getenv);
-    String needs = "[data] needs the files " + String.join(", ", files) + " (or .gz) of " + name;
-    if (folder == null) {
-      throw new IllegalArgumentException(
-          needs
-              + " in a folder given by --data-dir or GHOSTBATCH_DATA, or in "
-              + usual.get(0)
-              + " under it, got no folder");
-    }
-    List<Path> candidates = new ArrayList<>();
-    usual.forEach(place -> candidates.add(folder.resolve(place)));
-    candidates.add(folder);
-    for (Path candidate : candidates) {
-      if (files.stream().anyMatch(file -> DataFiles.find(candidate, file) != null)) {
-        return candidate;
+  private static Path find(Home home, DataOptions options, String... usual) {
+    Path given =
+        options.folder() != null
+            ? options.folder()
+            : defaultFolder(System::getProperty, System::getenv);
+    String needs = "the files " + String.join(", ", home.files()) + " (or .gz) of " + home.name();
+    if (given != null) {
+      if (!Files.isDirectory(given)) {
+        throw Check.bad("data", needs + " in " + given, "no such folder");
       }
+      List<Path> places =
+          Stream.concat(Stream.of(usual).map(given::resolve), Stream.of(given)).toList();
+      for (Path place : places) {
+        if (home.files().stream().anyMatch(file -> DataFiles.find(place, file) != null)) {
+          return place;
+        }
+      }
+      needs += " in " + given + " or " + places.get(0);
     }
-    throw new IllegalArgumentException(
-        needs
-            + " in "
-            + folder
-            + " or "
-            + candidates.get(0)
-            + ", got "
-            + (Files.isDirectory(folder) ? "none of them" : "no such folder"));
+    Path cache = cacheFolder(System::getProperty, System::getenv);
+    Path cached = home.find(cache);
+    if (cached == null && options.offline()) {
+      throw Check.bad(
+          "data",
+          needs,
+          "none of them there or in "
+              + cache.resolve(home.folder())
+              + ", and nothing may be downloaded (--offline, GHOSTBATCH_OFFLINE). "
+              + home.byHand(cache));
+    }
+    return cached != null
+        ? cached
+        : home.fetch(cache, Download.Patience.DEFAULT, options.progress());
   }
 }

@@ -63,16 +63,21 @@ abstract class MemoryDataset implements Dataset {
 
   @Override
   public void read(int[] indices, int from, int to, ByteBuffer target) {
+    checkRead(this, indices, from, to, target);
+    copy(indices, from, to, target);
+  }
+
+  /** Refuses arguments of {@link Dataset#read} that reach beyond the samples or the target. */
+  static void checkRead(Dataset data, int[] indices, int from, int to, ByteBuffer target) {
     Objects.checkFromToIndex(from, to, indices.length);
     for (int i = from; i < to; i++) {
-      Objects.checkIndex(indices[i], labels.length);
+      Objects.checkIndex(indices[i], data.count());
     }
-    long needed = (long) (to - from) * sampleBytes();
+    long needed = (long) (to - from) * data.sampleBytes();
     if (target.remaining() < needed) {
       throw new IllegalArgumentException(
           "[dataset] needs a target of " + needed + " bytes, got " + target.remaining());
     }
-    copy(indices, from, to, target);
   }
 
   /** As read, with arguments that are known to be valid. */

@@ -141,6 +141,7 @@ public final class Mnist {
   private static byte[] readAll(DataFiles.Input in, int header, int length, String what)
       throws IOException {
     in.requireSize((long) header + length, length + " bytes of " + what);
+    in.requireHeap(length);
     byte[] values = new byte[length];
     in.read(values, 0, length, what);
     in.requireEnd();

@@ -20,4 +20,9 @@ final class Normalized extends ForwardingDataset {
   public Normalization normalization() {
     return normalization;
   }
+
+  @Override
+  public String fingerprint() {
+    return source.fingerprint(); // of the values as they are stored
+  }
 }

@@ -1,6 +1,10 @@
 package org.ghostbatch.data;
 
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.util.HexFormat;
 import java.util.Objects;
 
 /** Some samples of another data set, which keep its normalization. */
@@ -30,6 +34,17 @@ final class Subset extends ForwardingDataset {
   @Override
   public int label(int index) {
     return source.label(chosen[index]);
+  }
+
+  /** Of the source's fingerprint and the chosen indices. */
+  @Override
+  public String fingerprint() {
+    ByteBuffer bytes = ByteBuffer.allocate(Math.multiplyExact(4, chosen.length));
+    bytes.order(ByteOrder.LITTLE_ENDIAN).asIntBuffer().put(chosen);
+    MessageDigest digest = Hashes.of("SHA-256");
+    digest.update(source.fingerprint().getBytes(StandardCharsets.UTF_8));
+    digest.update(bytes);
+    return HexFormat.of().formatHex(digest.digest());
   }
 
   @Override

@@ -11,6 +11,8 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.zip.GZIPOutputStream;
+import org.ghostbatch.ForkedJvm;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -106,5 +108,50 @@ class CifarTest {
     // length at once.
     Path other = Files.write(folder.resolve("y.bin"), records(2, 2));
     assertThrows(IllegalArgumentException.class, () -> Cifar.read(1, 10, other));
+  }
+
+  /** Reads a file as CIFAR-10; prints why it could not. */
+  public static final class Reader {
+    private Reader() {}
+
+    public static void main(String[] arguments) {
+      try {
+        Cifar.read(1, 10, Path.of(arguments[0]));
+      } catch (IllegalArgumentException e) {
+        System.out.println(e.getMessage());
+        System.exit(3);
+      }
+    }
+  }
+
+  @Test
+  void aGzipBombEndsBeforeTheHeap() throws Exception {
+    // 400 MB of valid records in 400 KB, for a heap of 64 MB.
+    Path bomb = folder.resolve("bomb.bin.gz");
+    try (var out = new GZIPOutputStream(Files.newOutputStream(bomb), 1 << 16)) {
+      byte[] records = new byte[100 * 3073];
+      for (int i = 0; i < 1300; i++) {
+        out.write(records);
+      }
+    }
+    assertTrue(Files.size(bomb) < 1 << 20);
+    ForkedJvm.End end =
+        ForkedJvm.named("cifar-bomb").with("-Xmx64m").run(60, Reader.class, bomb.toString());
+    assertEquals(3, end.exit(), end.toString());
+    assertTrue(end.output().contains("three quarters of the heap (-Xmx)"), end.output());
+    assertTrue(end.output().contains(bomb + ", offset "), end.output());
+  }
+
+  @Test
+  void namesFilesAreBounded() throws IOException {
+    Files.write(folder.resolve("train.bin"), records(2, 100));
+    Files.write(folder.resolve("test.bin"), records(2, 3));
+    Path names = folder.resolve("fine_label_names.txt");
+    Files.write(names, new byte[70_000]);
+    var error = assertThrows(IllegalArgumentException.class, () -> Cifar.load100(folder));
+    assertTrue(error.getMessage().contains("at most 65536 bytes"), error.getMessage());
+    Files.write(names, new byte[] {(byte) 0xFF, (byte) 0xFE}); // no UTF-8
+    error = assertThrows(IllegalArgumentException.class, () -> Cifar.load100(folder));
+    assertTrue(error.getMessage().contains("100 names, got 1 (" + names), error.getMessage());
   }
 }

@@ -207,7 +207,7 @@ class MnistTest {
         Files.isDirectory(data.resolve("mnist"))
             || DataFiles.find(data, Mnist.FILES.get(0)) != null,
         "no MNIST in the folder of GHOSTBATCH_DATA");
-    DataPair pair = Datasets.load("mnist", null);
+    DataPair pair = Datasets.load("mnist");
     assertEquals(60_000, pair.train().count());
     assertEquals(10_000, pair.test().count());
     assertEquals(new SampleShape(28, 28, 1), pair.train().shape());
@@ -217,5 +217,30 @@ class MnistTest {
     Normalization measured = Normalization.measure(pair.train());
     assertEquals(measured.mean().get(0), pair.normalization().mean().get(0), 5e-5);
     assertEquals(measured.std().get(0), pair.normalization().std().get(0), 5e-5);
+  }
+
+  @Test
+  void gzipBombsEndBeforeMemory() throws IOException {
+    // A file that says how much it holds is read so far, and no further.
+    var packed = new ByteArrayOutputStream();
+    try (var out = new GZIPOutputStream(packed)) {
+      out.write(new byte[] {0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4});
+      for (int i = 0; i < 300; i++) {
+        out.write(new byte[1 << 20]);
+      }
+    }
+    Path images = Files.write(folder.resolve("bomb.gz"), packed.toByteArray());
+    var error = assertThrows(IllegalArgumentException.class, () -> Mnist.read(images, images));
+    assertTrue(
+        error.getMessage().contains("needs the end, got more bytes (" + images + ", offset 20)"),
+        error.getMessage());
+    // One that says more than its packed bytes can hold is not begun.
+    packed.reset();
+    try (var out = new GZIPOutputStream(packed)) {
+      out.write(new byte[] {0, 0, 8, 3, 0, 0, 127, -1, 0, 0, 1, 0, 0, 0, 0, -128});
+    }
+    Path claim = Files.write(folder.resolve("claim.gz"), packed.toByteArray());
+    error = assertThrows(IllegalArgumentException.class, () -> Mnist.read(claim, claim));
+    assertTrue(error.getMessage().contains("a file of at least "), error.getMessage());
   }
 }

@@ -27,7 +27,7 @@ class StrokesTest {
 
   @Test
   void hasTheDocumentedShape() {
-    DataPair pair = Datasets.load("strokes", null);
+    DataPair pair = Datasets.load("strokes");
     assertEquals(6_000, pair.train().count());
     assertEquals(10_000, pair.test().count());
     assertEquals(new SampleShape(28, 28, 1), pair.train().shape());

@@ -760,6 +760,7 @@ final class Scenarios {
       for (long elements : layers) {
         made.add(elements, elements != 3);
       }
+      return made;
     } catch (RuntimeException e) {
       made.close();
       throw e;

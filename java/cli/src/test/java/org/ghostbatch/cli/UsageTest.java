@@ -12,6 +12,7 @@ import org.ghostbatch.train.TrainingSpec;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import picocli.CommandLine;
 
@@ -184,6 +185,22 @@ class UsageTest {
     assertEquals(1, spec.seed());
     assertEquals("cpu", spec.backend());
     assertEquals("f32", spec.precision().toString());
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "adam --eps 1e-7 | adam(beta1=0.9,beta2=0.999,eps=1.0E-7,weight-decay=1.0E-4)",
+        "adamw | adamw(beta1=0.9,beta2=0.999,eps=1.0E-8,weight-decay=1.0E-4)",
+        "lars | lars(trust=0.001,momentum=0.9,weight-decay=1.0E-4,nesterov=false)",
+        "lars --trust 0.02 --nesterov | lars(trust=0.02,momentum=0.9,weight-decay=1.0E-4,nesterov=true)",
+        "lamb --beta1 0.8 --weight-decay 0.1 | lamb(beta1=0.8,beta2=0.999,eps=1.0E-6,weight-decay=0.1)"
+      })
+  void optimizersTakeTheirFlags(String flags, String optimizer) {
+    TrainingSpec spec =
+        spec("--model f1 --data mnist --batch 256 --updates 10 --optimizer " + flags);
+    assertEquals(optimizer, spec.optimizer().toString());
   }
 
   @Test

@@ -22,6 +22,7 @@ import org.ghostbatch.io.Json;
 import org.ghostbatch.optim.Adam;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
+import org.ghostbatch.optim.Lamb;
 import org.ghostbatch.optim.Schedule;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -44,6 +45,7 @@ class ResumeTest {
                 .learningRate(new Schedule.Cosine(0.01), BatchRule.none())
                 .gradientNoise(0.2)
                 .labelSmoothing(0.1)),
+    LAMB(b -> b.optimizer(Lamb.of()).learningRate(0.01)),
     AUGMENTED(b -> b.augmentation(Augmentation.PAD_CROP_FLIP).warmupEpochs(1.5)),
     GROWING(b -> b.batchSize(BatchSchedule.parse("0:60,1:100"))),
     IN_UPDATES(b -> b.updates(11)),

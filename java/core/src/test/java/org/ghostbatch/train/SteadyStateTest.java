@@ -20,8 +20,8 @@ import org.ghostbatch.nn.Dropout;
 import org.ghostbatch.nn.Layer;
 import org.ghostbatch.nn.Sequential;
 import org.ghostbatch.optim.Adam;
+import org.ghostbatch.optim.Lars;
 import org.ghostbatch.optim.Optimizer;
-import org.ghostbatch.optim.Sgd;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -44,11 +44,14 @@ class SteadyStateTest {
     private final float[] weights = new float[BATCH + 1];
     private long steps;
 
-    /** Whole ghosts with dropout and augmentation; ghosts that span micro-batches, with weights. */
+    /**
+     * Whole ghosts with dropout, augmentation and layer-wise rates; ghosts that span micro-batches,
+     * with weights.
+     */
     private Soak() {
       List<Layer> layers = new ArrayList<>(TinyData.convolutional().layers());
       layers.add(layers.size() - 1, Dropout.of(0.3));
-      trainer(new Sequential(layers), 7, Sgd.withMomentum(0.9), Augmentation.PAD_CROP_FLIP);
+      trainer(new Sequential(layers), 7, Lars.of(), Augmentation.PAD_CROP_FLIP);
       trainer(TinyData.convolutional(), 0, Adam.of().weightDecay(1e-4), Augmentation.NONE);
       int[] all = new int[data.count()];
       for (int i = 0; i < all.length; i++) {
@@ -68,6 +71,7 @@ class SteadyStateTest {
               .optimizer(optimizer)
               .augmentation(augmentation)
               .clipGradientNorm(1)
+              .ema(0.99)
               .learningRate(1e-3)
               .updates(1)
               .threads(2)

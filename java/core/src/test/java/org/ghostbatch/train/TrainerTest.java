@@ -117,6 +117,8 @@ class TrainerTest {
         List.of(
             b -> b.augmentation(Augmentation.PAD_CROP_FLIP).ghostBatchSize(24),
             b -> b.ghostBatchSize(0).batchSize(205),
+            b -> b.optimizer(Lars.of().trust(0.02).weightDecay(1e-3)).ema(0.9),
+            b -> b.optimizer(Lamb.of()).learningRate(0.01).swaFrom(0),
             b -> b.gradientNoise(0.5).clipGradientNorm(0.1).labelSmoothing(0.1).microBatch(32));
     for (Sequential layers : List.of(TinyData.convolutional(), TinyData.withoutNorm())) {
       for (UnaryOperator<Trainer.Builder> kind : kinds) {

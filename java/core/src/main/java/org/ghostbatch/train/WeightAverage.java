@@ -29,7 +29,7 @@ final class WeightAverage implements AutoCloseable {
   /**
    * @param vectors of the run; it stays the caller's
    * @param decay d of an EMA in (0, 1), or 0 for SWA
-   * @param from of SWA: weights count once so many epochs are done
+   * @param from of SWA: the weights after each epoch behind the first {@code from} count
    * @param first weights before the first update
    */
   private WeightAverage(
@@ -58,7 +58,7 @@ final class WeightAverage implements AutoCloseable {
 
   /** To be called after every whole epoch, with the number of epochs done. */
   void afterEpoch(int epochs, Tensor weights) {
-    if (decay == 0 && epochs >= from) {
+    if (decay == 0 && epochs > from) {
       vectors.interpolate(1.0 / (count + 1), mean, weights, mean);
       count++;
     }

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Datasets;
+import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
@@ -23,7 +24,7 @@ import picocli.CommandLine.Option;
         "Tells loss and accuracy of a trained network on the test set of its data, or of other data.",
     customSynopsis =
         "ghostbatch evaluate (--run DIR | --checkpoint FILE) [--data D] [--data-dir DIR] [--json]%n"
-            + "                           [--backend NAME] [--threads N]%n")
+            + "                           [--offline] [--backend NAME] [--threads N]%n")
 final class EvaluateCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1", exclusive = true)
   private ModelSource source;
@@ -32,7 +33,8 @@ final class EvaluateCommand implements Callable<Integer> {
       names = "--data",
       paramLabel = "D",
       description =
-          "strokes, mnist, fashion-mnist, cifar10 or cifar100. Default: the data of the run.")
+          DataFlags.NAMES
+              + "; images are scaled to the network's input. Default: the data of the run.")
   private String data;
 
   @Option(
@@ -45,6 +47,7 @@ final class EvaluateCommand implements Callable<Integer> {
   @Option(names = "--json", description = "One JSON object on standard output.")
   private boolean json;
 
+  @Mixin private DataFlags loading;
   @Mixin private DeviceOptions device;
   @Mixin private CommonOptions common;
 
@@ -53,8 +56,8 @@ final class EvaluateCommand implements Callable<Integer> {
     if (data == null && source.run == null) {
       throw new UsageException("--checkpoint needs --data: a model file does not name its data");
     }
-    if (data != null && !Datasets.NAMES.contains(data)) {
-      throw new UsageException("--data needs one of " + Datasets.NAMES + ", got " + data);
+    if (data != null) {
+      UsageException.check(() -> Datasets.check(data));
     }
     Path model = source.file();
     String name = data;
@@ -66,7 +69,14 @@ final class EvaluateCommand implements Callable<Integer> {
     }
     try (Device opened = device.open();
         Predictor predictor = Predictor.load(model, opened)) {
-      DataPair pair = Datasets.load(name, folder == null ? null : Path.of(folder));
+      SampleShape input = predictor.inputShape();
+      DataPair pair =
+          Datasets.load(
+              name,
+              loading
+                  .options(opened.threads(), Terminal.standardError())
+                  .withFolder(folder == null ? null : Path.of(folder))
+                  .withImageSize(input.height(), input.width()));
       Evaluation evaluation = predictor.evaluate(pair.test());
       if (json) {
         System.out.println(

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import org.ghostbatch.data.ImageFile;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
@@ -19,14 +20,15 @@ import picocli.CommandLine.Parameters;
 /** Classes of image files. */
 @Command(
     name = "predict",
-    description = "Tells the classes of images, which are scaled to the network's input.",
+    description =
+        "Tells the classes of images, which are scaled to cover the network's input and cut around the centre.",
     customSynopsis =
         "ghostbatch predict (--run DIR | --checkpoint FILE) [--json] [--backend NAME] [--threads N] IMAGE...%n")
 final class PredictCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1", exclusive = true)
   private ModelSource source;
 
-  @Parameters(arity = "1..*", paramLabel = "IMAGE", description = "PNG, JPEG, GIF or BMP files.")
+  @Parameters(arity = "1..*", paramLabel = "IMAGE", description = "PNG or JPEG files.")
   private List<Path> images;
 
   @Option(names = "--json", description = "One JSON object on standard output.")
@@ -41,7 +43,7 @@ final class PredictCommand implements Callable<Integer> {
         Predictor predictor = Predictor.load(source.file(), opened)) {
       byte[][] samples =
           images.stream()
-              .map(image -> ImageInput.read(image, predictor.inputShape()))
+              .map(image -> ImageFile.read(image, predictor.inputShape()))
               .toArray(byte[][]::new);
       List<Prediction> predictions = predictor.predict(samples);
       if (json) {

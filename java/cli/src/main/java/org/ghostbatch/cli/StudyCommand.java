@@ -27,7 +27,7 @@ import picocli.CommandLine.Parameters;
     },
     customSynopsis =
         "ghostbatch study [NAME|FILE] [--seeds N] [--quick] [--epoch-scale X] [--train-samples N] [--out DIR]%n"
-            + "                        [--data-dir DIR] [--backend NAME] [--threads N] [--quiet]%n")
+            + "                        [--data-dir DIR] [--offline] [--backend NAME] [--threads N] [--quiet]%n")
 final class StudyCommand implements Callable<Integer> {
   @Parameters(
       arity = "0..1",
@@ -77,6 +77,7 @@ final class StudyCommand implements Callable<Integer> {
   @Option(names = "--quiet", description = "Print the table only.")
   private boolean quiet;
 
+  @Mixin private DataFlags data;
   @Mixin private DeviceOptions device;
   @Mixin private CommonOptions common;
 
@@ -90,7 +91,13 @@ final class StudyCommand implements Callable<Integer> {
         Device opened = device.open()) {
       StudyRunner runner =
           UsageException.check(
-              () -> new StudyRunner(chosen, opened, folder, new Progress(terminal)));
+              () ->
+                  new StudyRunner(
+                      chosen,
+                      opened,
+                      folder,
+                      data.options(opened.threads(), terminal),
+                      new Progress(terminal)));
       terminal.line(
           chosen.name()
               + ": "

@@ -49,13 +49,22 @@ final class TrainCommand implements Callable<Integer> {
   @ArgGroup(validate = false, heading = "%nDevice:%n", order = 11)
   private DeviceOptions device = new DeviceOptions();
 
+  @Mixin private DataFlags loading;
   @Mixin private CommonOptions common;
 
   @Spec private CommandSpec command;
 
   /** What may be given beside --resume. */
   private static final Set<String> RESUMABLE =
-      Set.of("--resume", "--epochs", "--updates", "--threads", "--quiet", "--profile", "--debug");
+      Set.of(
+          "--resume",
+          "--offline",
+          "--epochs",
+          "--updates",
+          "--threads",
+          "--quiet",
+          "--profile",
+          "--debug");
 
   static final class RunOptions {
     @Option(
@@ -198,7 +207,7 @@ final class TrainCommand implements Callable<Integer> {
     try (Interrupt interrupt = new Interrupt();
         Device opened = device.open(spec)) {
       DataPair data =
-          Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
+          Datasets.load(spec.data(), spec.dataOptions(loading.options(opened.threads(), terminal)));
       Dataset train = training(spec, data);
       Dataset test = data.test().withNormalization(data.normalization());
       RunListener listener = new RunListener(new TrainProgress(terminal, "", true));
@@ -364,7 +373,7 @@ final class TrainCommand implements Callable<Integer> {
     String name =
         spec.model()
             + "-"
-            + spec.data()
+            + spec.data().replaceAll("[^A-Za-z0-9._-]+", "-")
             + "-b"
             + spec.batch().first()
             + (spec.batch().phases().size() > 1 ? "to" + spec.batch().largest() : "")

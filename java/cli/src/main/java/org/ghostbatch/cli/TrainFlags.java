@@ -81,7 +81,9 @@ final class TrainFlags {
   /** Refuses names of networks and data sets that there are not. */
   static void requireNames(JsonObject members) {
     requireName(members, "model", Models.names());
-    requireName(members, "data", Datasets.NAMES);
+    if (isSet(members, "data")) {
+      UsageException.check(() -> Datasets.check(members.getString("data")));
+    }
   }
 
   private static void requireName(JsonObject members, String member, Collection<String> names) {
@@ -105,6 +107,10 @@ final class TrainFlags {
     put(all, "model", network.model);
     put(all, "data", network.data);
     put(all, "data_dir", network.dataDir);
+    if (network.imageSize != null) {
+      require(network.imageSize > 0, "--image-size needs 1 or more", network.imageSize);
+      all.put("image_size", network.imageSize);
+    }
     if (network.trainSamples != null) {
       require(network.trainSamples > 0, "--train-samples needs 1 or more", network.trainSamples);
       all.put("train_samples", network.trainSamples);
@@ -309,10 +315,7 @@ final class TrainFlags {
                 + "resnet20, resnet44, resnet110, wrn-16-4, vgg11, vgg16 or alexnet.")
     String model;
 
-    @Option(
-        names = "--data",
-        paramLabel = "D",
-        description = "The data: strokes (embedded), mnist, fashion-mnist, cifar10 or cifar100.")
+    @Option(names = "--data", paramLabel = "D", description = "The data: " + DataFlags.NAMES + ".")
     String data;
 
     @Option(
@@ -320,8 +323,17 @@ final class TrainFlags {
         paramLabel = "DIR",
         description =
             "Folder of the data's files, or one that holds it (mnist/, cifar-10-batches-bin/). "
-                + "Default: $GHOSTBATCH_DATA.")
+                + "Default: $GHOSTBATCH_DATA. What is absent is downloaded to $GHOSTBATCH_CACHE "
+                + "(~/.cache/ghostbatch/data).")
     String dataDir;
+
+    @Option(
+        names = "--image-size",
+        paramLabel = "N",
+        description =
+            "Scale the images of folder: so that the shorter side is N, and cut N x N from the centre. "
+                + "Default: as they are, if all have one size; else it must be given.")
+    Integer imageSize;
 
     @Option(
         names = "--train-samples",

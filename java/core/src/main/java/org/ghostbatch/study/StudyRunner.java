@@ -16,6 +16,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import org.ghostbatch.data.DataOptions;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
@@ -47,6 +48,7 @@ public final class StudyRunner {
   private final Study study;
   private final Device device;
   private final Path folder;
+  private final DataOptions options;
   private final Listener listener;
   private final Map<String, DataPair> data = new HashMap<>();
   private final Map<Long, String> starts = new HashMap<>();
@@ -68,10 +70,13 @@ public final class StudyRunner {
   /**
    * @param device stays the caller's
    * @param folder new, empty, or that of the same study begun before
+   * @param options how data is loaded, but for what the arms say
    * @throws IllegalArgumentException where it is none of these, or an arm's settings are not a
    *     valid spec
    */
-  public StudyRunner(Study study, Device device, Path folder, Listener listener) {
+  public StudyRunner(
+      Study study, Device device, Path folder, DataOptions options, Listener listener) {
+    this.options = options;
     this.study = study.with(new JsonObject().put("backend", device.name()));
     this.device = device;
     this.folder = folder;
@@ -101,7 +106,9 @@ public final class StudyRunner {
 
   private static TrainingSpec spec(Study.Arm arm, long seed) {
     try {
-      return TrainingSpec.builder().set(arm.settings()).seed(seed).build();
+      TrainingSpec spec = TrainingSpec.builder().set(arm.settings()).seed(seed).build();
+      Datasets.check(spec.data());
+      return spec;
     } catch (IllegalArgumentException e) {
       throw new IllegalArgumentException(e.getMessage() + ", in arm \"" + arm.name() + "\"", e);
     }
@@ -188,7 +195,9 @@ public final class StudyRunner {
    */
   private StudyResult train(Study.Arm arm, long seed, TrainingListener progress) {
     TrainingSpec spec = spec(arm, seed);
-    DataPair pair = data.computeIfAbsent(spec.data() + " " + spec.dataDir(), key -> load(spec));
+    DataPair pair =
+        data.computeIfAbsent(
+            spec.data() + " " + spec.dataDir() + " " + spec.imageSize(), key -> load(spec));
     Path run = runFolder(arm, seed);
     try (RunFolder saved = open(run, spec);
         Trainer made =
@@ -248,8 +257,8 @@ public final class StudyRunner {
     }
   }
 
-  private static DataPair load(TrainingSpec spec) {
-    return Datasets.load(spec.data(), spec.dataDir() == null ? null : Path.of(spec.dataDir()));
+  private DataPair load(TrainingSpec spec) {
+    return Datasets.load(spec.data(), spec.dataOptions(options));
   }
 
   /** Writes the fingerprint of the first weights, of a run that begins. */

@@ -1,7 +1,9 @@
 package org.ghostbatch.train;
 
+import java.nio.file.Path;
 import java.util.Objects;
 import java.util.Set;
+import org.ghostbatch.data.DataOptions;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.RunningStatistics;
@@ -21,6 +23,8 @@ import org.ghostbatch.optim.Sgd;
  * @param model name of one of {@link org.ghostbatch.nn.Models}, or {@code custom}
  * @param data name of a data set, or {@code custom}
  * @param dataDir its folder, or null for the default one
+ * @param imageSize height and width to which images in files are scaled and cut; 0: they stay as
+ *     they are
  * @param trainSamples the first so many samples of the training set; 0: all
  * @param learningRate schedule, rule for the batch size and warm-up, before regime adaptation
  * @param regimeAdaptation stretches epochs and boundaries; null: not
@@ -50,6 +54,7 @@ public record TrainingSpec(
     String model,
     String data,
     String dataDir,
+    int imageSize,
     int trainSamples,
     Optimizer optimizer,
     LearningRate learningRate,
@@ -83,6 +88,7 @@ public record TrainingSpec(
           "model",
           "data",
           "data_dir",
+          "image_size",
           "train_samples",
           "optimizer",
           "schedule",
@@ -126,6 +132,7 @@ public record TrainingSpec(
     Check.present(KIND, "an augmentation", augmentation);
     Check.present(KIND, "an interval of checkpoints", checkpointEvery);
     Check.present(KIND, "a backend", backend);
+    atLeast("an image size", imageSize, 0);
     atLeast("training samples", trainSamples, 0);
     atLeast("a ghost batch", ghost, 0);
     atLeast("epochs", epochs, 0);
@@ -198,12 +205,20 @@ public record TrainingSpec(
     return new Builder();
   }
 
+  /** How the data of this run is loaded, with the rest as {@code others} say. */
+  public DataOptions dataOptions(DataOptions others) {
+    return Check.present(KIND, "options", others)
+        .withFolder(dataDir == null ? null : Path.of(dataDir))
+        .withImageSize(imageSize, imageSize);
+  }
+
   /** A builder with this spec's settings. */
   public Builder toBuilder() {
     Builder b = new Builder();
     b.model = model;
     b.data = data;
     b.dataDir = dataDir;
+    b.imageSize = imageSize;
     b.trainSamples = trainSamples;
     b.optimizer = optimizer;
     b.learningRate = learningRate;
@@ -286,6 +301,7 @@ public record TrainingSpec(
         .put("model", model)
         .put("data", data)
         .put("data_dir", dataDir)
+        .put("image_size", imageSize == 0 ? null : imageSize)
         .put("train_samples", trainSamples == 0 ? null : trainSamples)
         .put("batch", batch.phases().size() == 1 ? batch.first() : batch.toString())
         .put("ghost", ghost == 0 ? null : ghost)
@@ -330,6 +346,7 @@ public record TrainingSpec(
     private String model = "custom";
     private String data = "custom";
     private String dataDir;
+    private int imageSize;
     private int trainSamples;
     private Optimizer optimizer = Sgd.withMomentum(0.9).weightDecay(1e-4);
     private LearningRate learningRate = LearningRate.constant(0.1);
@@ -370,6 +387,11 @@ public record TrainingSpec(
 
     public Builder dataDir(String dataDir) {
       this.dataDir = dataDir;
+      return this;
+    }
+
+    public Builder imageSize(int imageSize) {
+      this.imageSize = imageSize;
       return this;
     }
 
@@ -546,6 +568,7 @@ public record TrainingSpec(
         case "model" -> model(json.getString(name));
         case "data" -> data(json.getString(name));
         case "data_dir" -> dataDir(none ? null : json.getString(name));
+        case "image_size" -> imageSize(none ? 0 : json.getInt(name));
         case "train_samples" -> trainSamples(none ? 0 : json.getInt(name));
         case "batch" ->
             batch(
@@ -597,6 +620,7 @@ public record TrainingSpec(
           model,
           data,
           dataDir,
+          imageSize,
           trainSamples,
           optimizer,
           learningRate,

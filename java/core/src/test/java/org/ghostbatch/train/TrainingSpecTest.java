@@ -32,6 +32,7 @@ class TrainingSpecTest {
             .model("resnet44")
             .data("cifar10")
             .dataDir("some/where")
+            .imageSize(40)
             .trainSamples(500)
             .optimizer(Adam.ofDecoupled().weightDecay(0.05))
             .learningRate(
@@ -81,6 +82,7 @@ class TrainingSpecTest {
         "a length in epochs for regime adaptation",
         small().updates(5).regimeAdaptation(new RegimeAdaptation(10)));
     refused("a ghost batch >= 0", small().ghost(-1));
+    refused("an image size >= 0", small().imageSize(-1));
     refused("a gradient norm to clip at", small().clipGradientNorm(Double.NaN));
     refused("gradient noise", small().gradientNoise(-1));
     refused("label smoothing in [0, 1)", small().labelSmoothing(1));

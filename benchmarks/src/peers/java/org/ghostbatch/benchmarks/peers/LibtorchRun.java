@@ -143,7 +143,9 @@ final class LibtorchRun {
               distance(),
               norms / done,
               timed == 0 ? Double.NaN : timed / (nanos / 1e9),
-              (System.nanoTime() - begin) / 1e9);
+              (System.nanoTime() - begin) / 1e9,
+              Double.NaN,
+              Double.NaN);
       metrics.append(row.csv()).append('\n');
       RunFiles.write(folder.resolve(RunFiles.METRICS), metrics.toString());
       updateRows.write(folder);

@@ -22,6 +22,7 @@ import picocli.CommandLine.Spec;
       EvaluateCommand.class,
       PredictCommand.class,
       StudyCommand.class,
+      BenchCommand.class,
       InfoCommand.class
     })
 public final class Main implements Callable<Integer> {
@@ -39,7 +40,7 @@ public final class Main implements Callable<Integer> {
   @Override
   public Integer call() {
     throw new ParameterException(
-        spec.commandLine(), "needs a command: train, evaluate, predict, study or info");
+        spec.commandLine(), "needs a command: train, evaluate, predict, study, bench or info");
   }
 
   public static void main(String[] arguments) {

@@ -262,6 +262,82 @@ TEST(BatchLoader, DrawsDependOnTheSampleNotOnTheBatch) {
   }
 }
 
+TEST(BatchLoader, AffineOfRowsAndPixelsOfAnyLength) {
+  // Wider than what is done at a time, in pixels or in channels of one.
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  struct Shape {
+    int64_t height, width, channels;
+  };
+  for (const Shape& shape : {Shape{4, 600, 1}, Shape{3, 200, 3}, Shape{2, 70, 5}, Shape{3, 4, 256}, Shape{3, 4, 300},
+                             Shape{2, 3, 700}, Shape{1, 1, 1}, Shape{1, 40, 3}, Shape{40, 1, 1}}) {
+    for (const DataType type : {DataType::u8, DataType::f32}) {
+      LoadSpec spec = make_spec(Augmentation::affine, shape.height, shape.width, shape.channels);
+      if (type == DataType::f32) spec.value_scale = 1;
+      SCOPED_TRACE(::testing::Message() << shape.height << "x" << shape.width << "x" << shape.channels);
+      const Images images = make_images(type, 5, spec, 7);
+      std::vector<double> expected;
+      for (const int32_t index : {3, 0, 4}) {
+        const std::vector<double> image = formula(spec, images, index, true);
+        expected.insert(expected.end(), image.begin(), image.end());
+      }
+      for (Device* device : {reference.get(), cpu.get()}) {
+        expect_close("dst", run(*device, spec, DataType::f32, images, {3, 0, 4}, true).dst, expected,
+                     Tolerance::kLoader);
+      }
+      expect_close("dst", run(*cpu, spec, DataType::bf16, images, {3, 0, 4}, true).dst, expected,
+                   Tolerance::kBfloat16);
+    }
+  }
+}
+
+TEST(BatchLoader, AffineTurnsAboutTheCentreThenShifts) {
+  // On an image that rises evenly, each point of the sample is found again where the map takes it: turned by the angle
+  // (clockwise, rows going down), then shifted. Bilinear values are exact there, within and after the map.
+  constexpr int64_t kSize = 33;
+  constexpr double kCentre = 16, kDown = 2, kRight = 5;
+  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  LoadSpec spec;
+  spec.height = spec.width = kSize;
+  spec.augmentation = Augmentation::affine;
+  spec.degrees = 180;
+  spec.translate = 0.1;
+  spec.value_scale = 1;
+  Images images;
+  images.samples = own(Samples::create(DataType::f32, 1, kSize, kSize, 1, 10));
+  std::vector<float> image;
+  for (int64_t y = 0; y < kSize; ++y) {
+    for (int64_t x = 0; x < kSize; ++x) {
+      image.push_back(static_cast<float>(kDown * static_cast<double>(y) + kRight * static_cast<double>(x)));
+    }
+  }
+  const int32_t label = 0;
+  images.samples->write_floats(0, 1, image.data());
+  images.samples->write_labels(0, 1, &label);
+  const auto u = [](uint32_t word) { return 2 * (static_cast<double>(word) / 4294967296.0) - 1; };
+  for (int32_t number = 0; number < 40; ++number) {
+    images.samples->write_numbers(0, 1, &number);
+    const Philox4 w = philox(kSeed, (3u << 24) | kEpoch, static_cast<uint32_t>(number), 0, 0);
+    const double angle = u(w.v[1]) * M_PI;
+    const double down = u(w.v[2]) * 0.1 * kSize, right = u(w.v[3]) * 0.1 * kSize;
+    for (Device* device : {reference.get(), cpu.get()}) {
+      const std::vector<double> dst = run(*device, spec, DataType::f32, images, {0}, true).dst;
+      for (const double y : {12.0, 15.5, 16.0, 19.25}) {
+        for (const double x : {11.5, 16.0, 17.75, 20.0}) {
+          const double turned_y = std::cos(angle) * (y - kCentre) + std::sin(angle) * (x - kCentre);
+          const double turned_x = -std::sin(angle) * (y - kCentre) + std::cos(angle) * (x - kCentre);
+          const double at_y = turned_y + kCentre + down, at_x = turned_x + kCentre + right;
+          const auto top = static_cast<int64_t>(at_y), left = static_cast<int64_t>(at_x);
+          const double below = at_y - static_cast<double>(top), beside = at_x - static_cast<double>(left);
+          const auto value = [&](int64_t i, int64_t j) { return dst[static_cast<size_t>(i * kSize + j)]; };
+          const double found = (1 - below) * ((1 - beside) * value(top, left) + beside * value(top, left + 1)) +
+                               below * ((1 - beside) * value(top + 1, left) + beside * value(top + 1, left + 1));
+          EXPECT_NEAR(found, kDown * y + kRight * x, 1e-3) << "sample " << number << " angle " << angle;
+        }
+      }
+    }
+  }
+}
+
 TEST(BatchLoader, DrawsFollowTheSampleToItsRow) {
   // A room that holds samples 30, 4 and 12 of a data set gives what the whole of it gives for them.
   for (const char* name : {"reference", "cpu"}) {

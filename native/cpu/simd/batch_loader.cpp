@@ -31,7 +31,8 @@ class Loader {
 
  private:
   /// dst = src * scale + shift, over n elements from a pixel's first.
-  GHOSTBATCH_INLINE void normalize(const In* src, Out* dst, int64_t n) const {
+  template <typename From>
+  GHOSTBATCH_INLINE void normalize(const From* src, Out* dst, int64_t n) const {
     for (int64_t start = 0; start < n; start += call_.period) {
       for_each_vector(smaller(call_.period, n - start), [&]<bool kTail>(int64_t i, int64_t lanes) {
         const vf value = get<kTail>(src + start + i, lanes);
@@ -76,25 +77,92 @@ class Loader {
     }
   }
 
-  /// Rotated and shifted, bilinear.
+  /// Rotated and shifted, bilinear. A stretch of a row at a time: the source places of its pixels, their values, and
+  /// these normalized; a stretch is as many pixels as fit into `kStretch` values, or a part of one.
   void map() const {
+    const int64_t channels = call_.channels;
+    const int64_t pixels = larger<int64_t>(1, smaller(kStretch / channels, call_.width));
+    Place places[kStretch];
+    float values[kStretch];
     for (int64_t y = 0; y < call_.height; ++y) {
-      for (int64_t x = 0; x < call_.width; ++x) {
-        const double v = static_cast<double>(y) - call_.centre_y - call_.shift_y;
-        const double u = static_cast<double>(x) - call_.centre_x - call_.shift_x;
-        const double at_y = call_.cosine * v - call_.sine * u + call_.centre_y;
-        const double at_x = call_.sine * v + call_.cosine * u + call_.centre_x;
-        const double floor_y = __builtin_floor(at_y), floor_x = __builtin_floor(at_x);
-        const int64_t top = static_cast<int64_t>(floor_y), left = static_cast<int64_t>(floor_x);
-        const float down = static_cast<float>(at_y - floor_y), right = static_cast<float>(at_x - floor_x);
-        Out* pixel = dst_ + y * row_elements_ + x * call_.channels;
-        for (int64_t c = 0; c < call_.channels; ++c) {
-          const float a = value(top, left, c), b = value(top, left + 1, c);
-          const float d = value(top + 1, left, c), e = value(top + 1, left + 1, c);
-          const float above = a + right * (b - a), below = d + right * (e - d);
-          put(pixel + c, normalized(above + down * (below - above), c));
+      for (int64_t x = 0; x < call_.width; x += pixels) {
+        const int64_t count = smaller(pixels, call_.width - x);
+        find_places(y, x, count, places);
+        Out* const dst = dst_ + y * row_elements_ + x * channels;
+        if (channels == 1) {
+          interpolate<1>(places, count, values);
+        } else if (channels == 3) {
+          interpolate<3>(places, count, values);
+        } else if (channels <= kStretch) {
+          for (int64_t i = 0; i < count; ++i) interpolate(places[i], 0, channels, values + i * channels);
+        } else {  // one pixel; so many channels are normalized alike
+          for (int64_t c = 0; c < channels; c += kStretch) {
+            const int64_t part = smaller(kStretch, channels - c);
+            interpolate(places[0], c, part, values);
+            normalize(values, dst + c, part);
+          }
+          continue;
         }
+        normalize(values, dst, count * channels);
       }
+    }
+  }
+
+  /// The pixel above and left of a source place, and how far below and right of it the place lies.
+  struct Place {
+    int32_t top, left;
+    float down, right;
+  };
+
+  static constexpr int64_t kStretch = 256;
+
+  void find_places(int64_t y, int64_t x, int64_t count, Place* places) const {
+    const double v = static_cast<double>(y) - call_.centre_y - call_.shift_y;
+    // Places beyond the border are fill, however far they are.
+    const auto height = static_cast<double>(call_.height), width = static_cast<double>(call_.width);
+    for (int64_t i = 0; i < count; ++i) {
+      const double u = static_cast<double>(x + i) - call_.centre_x - call_.shift_x;
+      const double at_y = larger(-2.0, smaller(height, call_.cosine * v - call_.sine * u + call_.centre_y));
+      const double at_x = larger(-2.0, smaller(width, call_.sine * v + call_.cosine * u + call_.centre_x));
+      const double top = __builtin_floor(at_y), left = __builtin_floor(at_x);
+      places[i] = {static_cast<int32_t>(top), static_cast<int32_t>(left), static_cast<float>(at_y - top),
+                   static_cast<float>(at_x - left)};
+    }
+  }
+
+  static GHOSTBATCH_INLINE float between(const Place& at, float a, float b, float d, float e) {
+    const float above = a + at.right * (b - a), below = d + at.right * (e - d);
+    return above + at.down * (below - above);
+  }
+
+  GHOSTBATCH_INLINE bool inside(const Place& at) const {
+    return at.top >= 0 && at.left >= 0 && at.top < call_.height - 1 && at.left < call_.width - 1;
+  }
+
+  /// All channels of `count` pixels.
+  template <int64_t kChannels>
+  GHOSTBATCH_INLINE void interpolate(const Place* places, int64_t count, float* values) const {
+    for (int64_t i = 0; i < count; ++i, values += kChannels) {
+      const Place& at = places[i];
+      if (!inside(at)) {
+        interpolate(at, 0, kChannels, values);
+        continue;
+      }
+      const In* const above = sample_ + at.top * row_elements_ + at.left * kChannels;
+      const In* const below = above + row_elements_;
+      for (int64_t c = 0; c < kChannels; ++c) {
+        values[c] = between(at, static_cast<float>(above[c]), static_cast<float>(above[c + kChannels]),
+                            static_cast<float>(below[c]), static_cast<float>(below[c + kChannels]));
+      }
+    }
+  }
+
+  /// Channels [first, first + count) of a pixel, wherever it comes from.
+  void interpolate(const Place& at, int64_t first, int64_t count, float* values) const {
+    const int64_t top = at.top, left = at.left;
+    for (int64_t c = first; c < first + count; ++c) {
+      *values++ = between(at, value(top, left, c), value(top, left + 1, c), value(top + 1, left, c),
+                          value(top + 1, left + 1, c));
     }
   }
 

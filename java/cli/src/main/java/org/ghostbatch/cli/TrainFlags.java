@@ -13,6 +13,7 @@ import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.Optimizer;
 import org.ghostbatch.optim.Schedule;
+import org.ghostbatch.train.Recipe;
 import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
@@ -38,16 +39,16 @@ final class TrainFlags {
   Keeping keeping = new Keeping();
 
   /**
-   * The members of a spec that {@code base} has (of a recipe, of a config file, or none), with what
-   * these flags say in their place. A flag that is a part of a member, as {@code --momentum} is of
-   * the optimizer, changes that part alone.
+   * The members of a spec that {@code base} has (of a config file, or none), over those of {@code
+   * --recipe}, with what these flags say in their place. A flag that is a part of a member, as
+   * {@code --momentum} is of the optimizer, changes that part alone.
    *
    * @throws UsageException where the flags contradict each other, or a value is out of range
    */
   JsonObject over(JsonObject base) {
     return UsageException.check(
         () -> {
-          JsonObject all = new JsonObject();
+          JsonObject all = recipe(base);
           base.names().forEach(name -> all.put(name, base.get(name)));
           networkAndData(all);
           batchAndLength(all);
@@ -101,6 +102,23 @@ final class TrainFlags {
     if (value != null) {
       all.put(member, value);
     }
+  }
+
+  /** The members of the recipe, if there is one; a length in updates displaces its epochs. */
+  private JsonObject recipe(JsonObject base) {
+    if (network.recipe == null) {
+      return new JsonObject();
+    }
+    String model =
+        network.model != null
+            ? network.model
+            : isSet(base, "model") ? base.getString("model") : null;
+    require(model != null, "--recipe needs --model", "none");
+    JsonObject members = Recipe.of(network.recipe, model);
+    if (batch.updates != null || isSet(base, "updates")) {
+      members.put("epochs", null).put("regime_adaptation", null);
+    }
+    return members;
   }
 
   private void networkAndData(JsonObject all) {
@@ -317,6 +335,14 @@ final class TrainFlags {
 
     @Option(names = "--data", paramLabel = "D", description = "The data: " + DataFlags.NAMES + ".")
     String data;
+
+    @Option(
+        names = "--recipe",
+        paramLabel = "NAME",
+        description =
+            "keskar or hoffer: the settings that this paper's code trains the network with, batch and length "
+                + "included; --config and flags go before.")
+    String recipe;
 
     @Option(
         names = "--data-dir",

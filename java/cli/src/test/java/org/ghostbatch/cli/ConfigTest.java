@@ -45,6 +45,34 @@ class ConfigTest {
   }
 
   @Test
+  void flagsGoBeforeConfigBeforeRecipe() throws Exception {
+    TrainingSpec recipe = spec("--recipe hoffer --model resnet44 --data strokes");
+    assertEquals(2048, recipe.batch().first());
+    assertEquals(256, recipe.ghost());
+    assertEquals(100, recipe.epochs());
+    assertEquals("sqrt:256", recipe.learningRate().rule().toString());
+    assertEquals(5, recipe.clipGradientNorm());
+    Path config = file("some.yaml", "model: wrn-16-4\ndata: strokes\nbatch: 512\nclip: null\n");
+    TrainingSpec over = spec("--recipe hoffer --momentum 0.5 --batch 256 --config " + config);
+    assertEquals(256, over.batch().first(), "the flag's, not the file's");
+    assertEquals(0, over.clipGradientNorm(), "the file's, not the recipe's");
+    assertEquals(
+        "sgd(momentum=0.5,weight-decay=1.0E-4,nesterov=false)", over.optimizer().toString());
+    assertEquals(256, over.regimeAdaptation().base());
+    TrainingSpec brief = spec("--recipe hoffer --updates 5 --config " + config);
+    assertEquals(5, brief.updates());
+    assertEquals(0, brief.epochs());
+    assertEquals(7, spec("--recipe keskar --model c1 --data strokes --epochs 7").epochs());
+    assertTrue(
+        assertThrows(
+                UsageException.class, () -> spec("--recipe keskar --model resnet44 --data strokes"))
+            .getMessage()
+            .contains("needs for keskar one of f1, f2, c1"));
+    assertThrows(UsageException.class, () -> spec("--recipe best --model c1 --data strokes"));
+    assertThrows(UsageException.class, () -> spec("--recipe keskar --data strokes"));
+  }
+
+  @Test
   void aRunsConfigRepeatsItBitForBit() throws Exception {
     Path first = folder.resolve("first");
     Path again = folder.resolve("again");

@@ -80,12 +80,11 @@ class WeightsTest {
     return dict.linear(head, ours + 1, 10, in, true);
   }
 
-  private static StateDict vgg16() {
+  private static StateDict vgg11() {
     StateDict dict = new StateDict();
     int in = 3;
     int index = 0;
-    for (int out :
-        new int[] {64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0}) {
+    for (int out : new int[] {64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0}) {
       if (out == 0) {
         index++;
         continue;
@@ -150,16 +149,17 @@ class WeightsTest {
     DICTS.put("resnet20", resnet(3, 1, "downsample", "fc"));
     DICTS.put("resnet110", resnet(18, 1, "shortcut", "linear"));
     DICTS.put("wrn-16-4", resnet(2, 4, "downsample", "fc"));
-    DICTS.put("vgg16", vgg16());
+    DICTS.put("vgg11", vgg11());
     DICTS.put("alexnet", alexnet());
     DICTS.put("f1", f1());
     DICTS.put("hoffer-c1", hofferC1());
     DICTS.put("lenet", lenet());
   }
 
-  /** Element i of a tensor: no other tensor of the file has it there. */
+  /** Element i of a tensor: 23 bits in [1, 2) that hardly any other element has. */
   private static float value(Named tensor, int i) {
-    return tensor.ours.hashCode() % 100_000 + (i & 0xFFFF) / 65536f;
+    int bits = (tensor.ours.hashCode() ^ i * 0x9E3779B9) * 0x85EBCA6B;
+    return Float.intBitsToFloat((bits ^ bits >>> 13) * 0xC2B2AE35 >>> 9 | 0x3F800000);
   }
 
   private static SafeTensors.Writer writer(Iterable<Named> tensors, UnaryOperator<String> name) {
@@ -217,7 +217,7 @@ class WeightsTest {
         "resnet20",
         "resnet110",
         "wrn-16-4",
-        "vgg16",
+        "vgg11",
         "alexnet",
         "f1",
         "hoffer-c1",
@@ -232,7 +232,7 @@ class WeightsTest {
     dict.tensors.forEach(tensor -> sorted.put(tensor.name, tensor));
     writer(sorted.values(), name -> name).write(path);
     check(dict, network, Weights.read(path, network));
-    if (network.parameterCount() > 10_000_000) {
+    if (network.parameterCount() > 5_000_000) {
       return; // That will do: a second a file.
     }
     writer(dict.tensors, name -> name).write(path);

@@ -60,12 +60,14 @@ class ZooTest {
   @MethodSource("models")
   void learns(String model) {
     Sequential layers = Models.byName(model, 5);
-    double[] losses = train(layers, 2);
-    assertTrue(losses[0] > 0 && losses[0] < 10 && Double.isFinite(losses[1]), "loss of " + model);
     Sequential firm =
         new Sequential(layers.layers().stream().filter(l -> !(l instanceof Dropout)).toList());
     double[] falling = train(firm, 8);
-    assertTrue(falling[7] < 0.8 * falling[0], model + ": " + Arrays.toString(falling));
+    assertTrue(falling[0] < 10 && falling[7] < 0.8 * falling[0], Arrays.toString(falling));
+    if (!firm.equals(layers)) {
+      double[] losses = train(layers, 2);
+      assertTrue(losses[0] < 10 && Double.isFinite(losses[1]), Arrays.toString(losses));
+    }
   }
 
   private static double[] train(Sequential layers, int updates) {

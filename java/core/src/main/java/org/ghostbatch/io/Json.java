@@ -1,10 +1,15 @@
 package org.ghostbatch.io;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -14,15 +19,22 @@ import java.util.List;
  * levels.
  *
  * <p>Values are {@link JsonObject}, {@code List<?>}, {@code String}, {@code Boolean}, {@code null},
- * and numbers: {@code Long} or {@code BigInteger} where there is neither fraction nor exponent,
- * else {@code BigDecimal}, so that none loses a digit.
+ * and numbers: {@code BigDecimal}, so that none loses a digit, or {@code Long} or {@code
+ * BigInteger} where that is an integer that is written without an exponent ({@code 10}, {@code
+ * 1.0e1}).
  */
 public final class Json {
   /** Levels of objects and arrays within one another. */
   public static final int MAX_DEPTH = 64;
 
+  /**
+   * Longest file that {@link #readObject} takes, in bytes; its values may take 40 times as many.
+   */
+  public static final int MAX_FILE = 1 << 24;
+
   // Longer numbers are an attack: making a BigInteger takes time quadratic in its digits.
   private static final int MAX_NUMBER_LENGTH = 1000;
+  private static final int MAX_LONG_LENGTH = 18;
 
   private final String text;
   private int at;
@@ -58,24 +70,55 @@ public final class Json {
 
   /** As {@link #parse(String)}, of a text that must be an object. */
   public static JsonObject parseObject(String text) {
-    Object value = parse(text);
+    return object(parse(text));
+  }
+
+  /** As {@link #parse(byte[])}, of UTF-8 that must be an object. */
+  public static JsonObject parseObject(byte[] utf8) {
+    return object(parse(utf8));
+  }
+
+  private static JsonObject object(Object value) {
     if (value instanceof JsonObject object) {
       return object;
     }
     throw new IllegalArgumentException("[json] needs an object, got another value");
   }
 
+  /**
+   * The object in a file.
+   *
+   * @throws UncheckedIOException where the file cannot be read
+   * @throws IllegalArgumentException naming the file, what was needed and the offset
+   */
+  public static JsonObject readObject(Path file) {
+    byte[] text;
+    try (InputStream in = Files.newInputStream(file)) {
+      text = in.readNBytes(MAX_FILE + 1);
+    } catch (IOException e) {
+      throw new UncheckedIOException("[json] cannot read " + file + ": " + e.getMessage(), e);
+    }
+    try {
+      if (text.length > MAX_FILE) {
+        throw new IllegalArgumentException("[json] needs at most " + MAX_FILE + " bytes, got more");
+      }
+      return parseObject(text);
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(e.getMessage() + ", in " + file, e);
+    }
+  }
+
   /** The value on one line. */
   public static String write(Object value) {
     var out = new StringBuilder();
-    write(value, out, -1);
+    write(value, out, -1, 0);
     return out.toString();
   }
 
   /** The value on lines of its own, two spaces a level, with a line feed at the end. */
   public static String writeIndented(Object value) {
     var out = new StringBuilder();
-    write(value, out, 0);
+    write(value, out, 0, 0);
     return out.append('\n').toString();
   }
 
@@ -107,8 +150,14 @@ public final class Json {
 
   // Writing.
 
-  private static void write(Object value, StringBuilder out, int level) {
-    checkValue(value);
+  /**
+   * @param level of indentation, below 0 for none
+   * @param depth objects and lists around the value
+   */
+  private static void write(Object value, StringBuilder out, int level, int depth) {
+    if (depth == MAX_DEPTH && (value instanceof JsonObject || value instanceof List)) {
+      throw new IllegalArgumentException("[json] needs at most " + MAX_DEPTH + " levels, got more");
+    }
     if (value instanceof JsonObject object) {
       List<String> names = List.copyOf(object.names());
       out.append('{');
@@ -116,7 +165,7 @@ public final class Json {
         separate(out, i, level);
         writeString(names.get(i), out);
         out.append(level < 0 ? ":" : ": ");
-        write(object.get(names.get(i)), out, level < 0 ? -1 : level + 1);
+        write(object.get(names.get(i)), out, level < 0 ? -1 : level + 1, depth + 1);
       }
       close(out, names.isEmpty(), level);
       out.append('}');
@@ -131,13 +180,14 @@ public final class Json {
         if (i > 0 && flat && level >= 0) {
           out.append(' ');
         }
-        write(items.get(i), out, inner < 0 ? -1 : inner + 1);
+        write(items.get(i), out, inner < 0 ? -1 : inner + 1, depth + 1);
       }
       close(out, items.isEmpty(), inner);
       out.append(']');
     } else if (value instanceof String string) {
       writeString(string, out);
     } else {
+      checkValue(value);
       out.append(value);
     }
   }
@@ -247,11 +297,11 @@ public final class Json {
 
   private List<Object> list() {
     enter();
-    List<Object> items = new ArrayList<>();
     skipSpace();
     if (peek() == ']') {
-      return leave(Collections.unmodifiableList(items));
+      return leave(List.of());
     }
+    var items = new ArrayList<>(1); // most lists are short, and a file can hold millions of them
     while (true) {
       items.add(value());
       skipSpace();
@@ -363,15 +413,24 @@ public final class Json {
       at = start;
       throw needs("numbers of at most " + MAX_NUMBER_LENGTH + " characters");
     }
-    if (!integer) {
+    BigInteger value;
+    if (integer && digits.length() <= MAX_LONG_LENGTH) {
+      return Long.parseLong(digits);
+    } else if (integer) {
+      value = new BigInteger(digits);
+    } else {
+      BigDecimal decimal;
       try {
-        return new BigDecimal(digits);
+        decimal = new BigDecimal(digits);
       } catch (NumberFormatException e) {
         at = start;
         throw needs("an exponent of at most 32 bits");
       }
+      if (decimal.scale() != 0) {
+        return decimal;
+      }
+      value = decimal.unscaledValue();
     }
-    var value = new BigInteger(digits);
     return value.bitLength() < Long.SIZE ? (Number) value.longValue() : value;
   }
 

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 import org.ghostbatch.data.Normalization;
 import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.DataType;
@@ -36,6 +37,12 @@ public record ModelFile(
     classNames = List.copyOf(Check.present(KIND, "class names", classNames));
     if (classNames.size() != network.classes()) {
       throw Check.bad(KIND, network.classes() + " class names", classNames.size());
+    }
+    if (normalization.mean().size() != network.inputShape().channels()) {
+      throw Check.bad(
+          KIND,
+          "a normalization of " + network.inputShape().channels() + " channels",
+          normalization.mean().size());
     }
     if (precision != DataType.F32 && precision != DataType.F64) {
       throw Check.bad(KIND, "f32 or f64", precision);
@@ -101,36 +108,46 @@ public record ModelFile(
    * Reads what {@link #write} wrote.
    *
    * @throws IllegalArgumentException naming what is missing, or has another shape than the network
+   * @throws java.io.UncheckedIOException where the file cannot be read
    */
   public static ModelFile read(Path path) {
     try (SafeTensors file = SafeTensors.open(path)) {
-      Layer layer = Layer.fromJson(Json.parseObject(text(file, path, "network")));
-      if (!(layer instanceof Sequential layers)) {
-        throw Check.bad(KIND, "a sequential network in " + path, layer.getClass().getSimpleName());
+      return read(file, path);
+    } catch (IllegalArgumentException e) {
+      if (e.getMessage().contains(path.toString())) {
+        throw e;
       }
-      Network network = Network.of(layers, SampleShape.parse(text(file, path, "input_shape")));
-      Weights weights = Weights.read(file, path, network);
-      boolean doubles =
-          file.entry(network.parameters().get(0).name()).type() == SafeTensors.Type.F64;
-      return new ModelFile(
-          network,
-          normalization(Json.parseObject(text(file, path, "normalization"))),
-          names(Json.parse(text(file, path, "class_names"))),
-          doubles ? DataType.F64 : DataType.F32,
-          weights.parameters(),
-          weights.statistics());
+      throw new IllegalArgumentException(e.getMessage() + ", in " + path, e);
     }
   }
 
-  private static String text(SafeTensors file, Path path, String key) {
+  private static ModelFile read(SafeTensors file, Path path) {
+    Layer layer = Layer.fromJson(Json.parseObject(text(file, "network")));
+    if (!(layer instanceof Sequential layers)) {
+      throw Check.bad(KIND, "a sequential network", layer.getClass().getSimpleName());
+    }
+    Network network = Network.of(layers, SampleShape.parse(text(file, "input_shape")));
+    Weights weights = Weights.read(file, path, network);
+    boolean doubles = file.entry(network.parameters().get(0).name()).type() == SafeTensors.Type.F64;
+    return new ModelFile(
+        network,
+        normalization(Json.parseObject(text(file, "normalization"))),
+        names(Json.parse(text(file, "class_names"))),
+        doubles ? DataType.F64 : DataType.F32,
+        weights.parameters(),
+        weights.statistics());
+  }
+
+  private static String text(SafeTensors file, String key) {
     String text = file.metadata().get(key);
     if (text == null) {
-      throw Check.bad(KIND, "metadata \"" + key + "\" in " + path, file.metadata().keySet());
+      throw Check.bad(KIND, "metadata \"" + key + "\"", file.metadata().keySet());
     }
     return text;
   }
 
   private static Normalization normalization(JsonObject json) {
+    json.requireOnly(Set.of("scale", "mean", "std"));
     return new Normalization(
         json.getDouble("scale"), numbers(json.getList("mean")), numbers(json.getList("std")));
   }
@@ -150,6 +167,13 @@ public record ModelFile(
     if (!(json instanceof List<?> list)) {
       throw Check.bad(KIND, "a list of class names", json);
     }
-    return list.stream().map(String::valueOf).toList();
+    List<String> names = new ArrayList<>();
+    for (Object name : list) {
+      if (!(name instanceof String text)) {
+        throw Check.bad(KIND, "texts as class names", name);
+      }
+      names.add(text);
+    }
+    return names;
   }
 }

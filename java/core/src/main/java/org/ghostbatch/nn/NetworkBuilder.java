@@ -30,6 +30,7 @@ final class NetworkBuilder {
   final List<Network.Row> rows = new ArrayList<>();
   long parameterCount;
   long statisticsCount;
+  private long counted; // parameters that rows have
 
   SampleShape build(Sequential layers, SampleShape input) {
     Value output = run(flattened("", layers), new Value(0, input, false, false));
@@ -84,14 +85,14 @@ final class NetworkBuilder {
   }
 
   private void row(Placed placed, Value value) {
-    long before = rows.stream().mapToLong(Network.Row::parameters).sum();
     double flops = 0;
     if (!operations.isEmpty() && operations.get(operations.size() - 1).name().equals(placed.path)) {
       flops = operations.get(operations.size() - 1).flops();
     }
     rows.add(
         new Network.Row(
-            placed.path, placed.layer, value.shape, value.flat, parameterCount - before, flops));
+            placed.path, placed.layer, value.shape, value.flat, parameterCount - counted, flops));
+    counted = parameterCount;
   }
 
   /**
@@ -173,7 +174,7 @@ final class NetworkBuilder {
             DataType.F32);
     int channels = in.channels() / conv.groups();
     int kernel = conv.kernel();
-    int fanIn = Math.multiplyExact(Math.multiplyExact(kernel, kernel), channels);
+    int fanIn = fanIn(kernel, channels);
     Parameter weight =
         parameter(
             new Parameter(
@@ -311,6 +312,18 @@ final class NetworkBuilder {
     }
     rows.add(new Network.Row(placed.path, block, sum.shape, sum.flat, 0, 0));
     return sum;
+  }
+
+  /** Before any product of its factors is an int. */
+  private static int fanIn(int kernel, int channels) {
+    double weights = (double) kernel * kernel * channels;
+    if (weights > Integer.MAX_VALUE) {
+      throw Check.bad(
+          "conv2d",
+          "at most 2147483647 weights an output",
+          kernel + " x " + kernel + " x " + channels);
+    }
+    return (int) weights;
   }
 
   private static SampleShape image(Value x) {

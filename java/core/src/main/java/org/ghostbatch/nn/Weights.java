@@ -6,6 +6,7 @@ import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
@@ -34,6 +35,7 @@ public record Weights(double[] parameters, double[] statistics) {
   private static final String FORM = "weights";
   private static final String WEIGHT = "weight";
   private static final String COUNT = "num_batches_tracked";
+  private static final int MAX_LENGTH = Integer.MAX_VALUE - 8; // of an array
 
   /** A tensor that the network needs: its place, and for parameters the way to it. */
   private record Slot(String name, List<Long> shape, Parameter parameter, long offset) {
@@ -63,10 +65,7 @@ public record Weights(double[] parameters, double[] statistics) {
     Map<String, List<Slot>> layers = layers(network);
     boolean own = network.parameters().stream().allMatch(p -> file.entries().containsKey(p.name()));
     Map<String, String> modules = own ? Map.of() : match(layers, file, path);
-    var weights =
-        new Weights(
-            new double[(int) network.parameterCount()],
-            new double[(int) network.statisticsCount()]);
+    Map<Slot, String> names = new LinkedHashMap<>();
     Set<String> left = new HashSet<>(file.entries().keySet());
     layers.forEach(
         (layer, slots) -> {
@@ -80,7 +79,8 @@ public record Weights(double[] parameters, double[] statistics) {
           }
           for (Slot slot : slots) {
             String name = module.isEmpty() ? leaf(slot.name) : module + "." + leaf(slot.name);
-            copy(values(file, path, slot, name), slot, weights);
+            requireShape(file, path, slot, name);
+            names.put(slot, name);
             left.remove(name);
           }
         });
@@ -94,7 +94,17 @@ public record Weights(double[] parameters, double[] statistics) {
                   "no more tensors than its " + network + " has",
                   tensor(name, file.entry(name).shape()) + " in " + path);
             });
+    // Only now is memory taken for what the network claims: the file has it all.
+    var weights = new Weights(vector(network.parameterCount()), vector(network.statisticsCount()));
+    names.forEach((slot, name) -> copy(file.doubles(name), slot, weights));
     return weights;
+  }
+
+  private static double[] vector(long length) {
+    if (length > MAX_LENGTH) {
+      throw Check.bad(FORM, "a network of at most " + MAX_LENGTH + " parameters", length);
+    }
+    return new double[(int) length];
   }
 
   /** The network's layers with weights, in the order of their paths: each its weight first. */
@@ -125,7 +135,7 @@ public record Weights(double[] parameters, double[] statistics) {
     return "\"" + name + "\" of " + shape;
   }
 
-  private static double[] values(SafeTensors file, Path path, Slot slot, String name) {
+  private static void requireShape(SafeTensors file, Path path, Slot slot, String name) {
     SafeTensors.Entry entry = file.entries().get(name);
     if (entry == null || !entry.shape().equals(slot.shape)) {
       throw Check.bad(
@@ -133,7 +143,6 @@ public record Weights(double[] parameters, double[] statistics) {
           tensor(slot.name, slot.shape),
           (entry == null ? "no \"" + name + "\"" : tensor(name, entry.shape())) + " in " + path);
     }
-    return file.doubles(name);
   }
 
   private static void copy(double[] values, Slot slot, Weights to) {

@@ -3,8 +3,6 @@ package org.ghostbatch.study;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -62,6 +60,11 @@ public record Study(
             "names of arms of up to 40 letters, digits, spaces and + . _ -, a letter or digit first",
             "\"" + name + "\"");
       }
+      try {
+        TrainingSpec.builder().set(settings);
+      } catch (IllegalArgumentException e) {
+        throw new IllegalArgumentException(e.getMessage() + ", in arm \"" + name + "\"", e);
+      }
     }
   }
 
@@ -94,25 +97,28 @@ public record Study(
     }
     String resource = name + (quick ? "-quick" : "") + ".json";
     try (InputStream in = Study.class.getResourceAsStream(resource)) {
-      return parse(new String(in.readAllBytes(), StandardCharsets.UTF_8));
+      return parse(Json.parseObject(in.readAllBytes()));
     } catch (IOException e) {
       throw new UncheckedIOException("[study] cannot read " + resource + ": " + e.getMessage(), e);
     }
   }
 
-  /** The study that a file describes. */
+  /**
+   * The study that a file describes.
+   *
+   * @throws UncheckedIOException where it cannot be read
+   * @throws IllegalArgumentException naming the file, and what is not as a study needs it
+   */
   public static Study read(Path file) {
+    JsonObject json = Json.readObject(file);
     try {
-      return parse(Files.readString(file));
-    } catch (IOException e) {
-      throw new UncheckedIOException("[study] cannot read " + file + ": " + e.getMessage(), e);
+      return parse(json);
     } catch (IllegalArgumentException e) {
       throw new IllegalArgumentException(e.getMessage() + ", in " + file, e);
     }
   }
 
-  static Study parse(String text) {
-    JsonObject json = Json.parseObject(text);
+  static Study parse(JsonObject json) {
     json.requireOnly(
         Set.of(
             "name",
@@ -124,6 +130,8 @@ public record Study(
             "spec",
             "arms"));
     JsonObject shared = json.getObject("spec");
+    // Before each arm repeats it.
+    TrainingSpec.builder().set(shared);
     List<Arm> arms = new ArrayList<>();
     for (Object item : json.getList("arms")) {
       if (!(item instanceof JsonObject arm)) {

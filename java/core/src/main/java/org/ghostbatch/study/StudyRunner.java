@@ -87,7 +87,7 @@ public final class StudyRunner {
 
   private void checkFolder() {
     if (Files.isRegularFile(folder.resolve(STUDY))) {
-      JsonObject before = Json.parseObject(read(folder.resolve(STUDY))).getObject("study");
+      JsonObject before = Json.readObject(folder.resolve(STUDY)).getObject("study");
       if (!Json.write(before).equals(Json.write(study.toJson()))) {
         throw new IllegalArgumentException(
             "[study] needs a new folder, or one of the same study, got " + folder);
@@ -178,7 +178,7 @@ public final class StudyRunner {
         || !Files.isRegularFile(run.resolve(START))) {
       return null;
     }
-    JsonObject summary = Json.parseObject(read(RunFolder.summaryFile(run)));
+    JsonObject summary = Json.readObject(RunFolder.summaryFile(run));
     TrainingSpec spec = spec(arm, seed);
     boolean whole =
         spec.updates() > 0

@@ -176,13 +176,19 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     }
   }
 
-  /** The spec of the run in a folder. */
+  /**
+   * The spec of the run in a folder.
+   *
+   * @throws UncheckedIOException where its file cannot be read
+   * @throws IllegalArgumentException naming the file, and what is not as a spec needs it
+   */
   public static TrainingSpec config(Path folder) {
+    Path file = folder.resolve(CONFIG);
+    JsonObject json = Json.readObject(file);
     try {
-      return TrainingSpec.fromJson(Json.parseObject(Files.readString(folder.resolve(CONFIG))));
-    } catch (IOException e) {
-      throw new UncheckedIOException(
-          "[run folder] cannot read " + folder.resolve(CONFIG) + ": " + e.getMessage(), e);
+      return TrainingSpec.fromJson(json);
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(e.getMessage() + ", in " + file, e);
     }
   }
 

@@ -6,14 +6,19 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -84,7 +89,35 @@ class JsonTest {
   }
 
   @Test
+  void whatIsWrittenIsNotTooDeepToRead() {
+    Object deepest = List.of();
+    for (int i = 1; i < Json.MAX_DEPTH; i++) {
+      deepest = List.of(deepest);
+    }
+    assertEquals(deepest, Json.parse(Json.write(deepest)));
+    Object deeper = List.of(deepest);
+    assertThrows(IllegalArgumentException.class, () -> Json.write(deeper));
+    assertThrows(IllegalArgumentException.class, () -> Json.writeIndented(deeper));
+  }
+
+  @Test
+  void readsFilesAndNamesThoseThatItRefuses(@TempDir Path folder) throws IOException {
+    Path file = Files.writeString(folder.resolve("a.json"), "{\"a\": \"\u00e9\"}");
+    assertEquals("\u00e9", Json.readObject(file).getString("a"));
+    for (String text : List.of("[]", "{", "")) {
+      Files.writeString(file, text);
+      String message =
+          assertThrows(IllegalArgumentException.class, () -> Json.readObject(file)).getMessage();
+      assertTrue(message.endsWith(", in " + file), message);
+    }
+    assertThrows(UncheckedIOException.class, () -> Json.readObject(folder.resolve("none")));
+    assertThrows(UncheckedIOException.class, () -> Json.readObject(folder));
+  }
+
+  @Test
   void keepsNumbersExactly() {
+    assertEquals(11L, Json.parse("11e00")); // was a decimal, and an integer once it was written
+    assertEquals(10L, Json.parse("1.0e1"));
     assertEquals(Long.MAX_VALUE, Json.parse("9223372036854775807"));
     assertEquals(new BigInteger("9223372036854775808"), Json.parse("9223372036854775808"));
     assertEquals(

@@ -118,4 +118,47 @@ class ModelFileTest {
                 network.initialParameters(1),
                 network.initialStatistics()));
   }
+
+  private String refusal(Path path, SafeTensors.Writer file) {
+    file.write(path);
+    String message =
+        assertThrows(IllegalArgumentException.class, () -> ModelFile.read(path)).getMessage();
+    assertTrue(message.endsWith(path.toString()), message);
+    return message;
+  }
+
+  private static SafeTensors.Writer texts(String layer, String shape, String mean, String names) {
+    return SafeTensors.writer()
+        .metadata("network", "{\"type\":\"sequential\",\"layers\":[" + layer + "]}")
+        .metadata("input_shape", shape)
+        .metadata("normalization", "{\"scale\":1,\"mean\":" + mean + ",\"std\":[1]}")
+        .metadata("class_names", names);
+  }
+
+  @Test
+  void saysWhatIsWrongWithItsTexts() {
+    Path path = folder.resolve("m.safetensors");
+    String linear = "{\"type\":\"linear\",\"out\":1,\"bias\":false,\"init\":\"he\"}";
+    float[] weight = {1};
+    texts(linear, "1x1x1", "[0]", "[\"a\"]").floats("0.weight", weight, 1, 1).write(path);
+    assertEquals(List.of("a"), ModelFile.read(path).classNames());
+    assertTrue(
+        refusal(path, texts(linear, "1x1x1", "[0]", "[null]").floats("0.weight", weight, 1, 1))
+            .startsWith("[model file] needs texts as class names, got null"));
+    assertTrue(
+        refusal(path, texts(linear, "1x1x1", "[0, 0]", "[\"a\"]").floats("0.weight", weight, 1, 1))
+            .startsWith("[normalization] needs "));
+    // The file holds none of the 16 GiB that the network claims.
+    String wide = linear.replace("1,", "2147483647,");
+    assertTrue(
+        refusal(path, texts(wide, "1x1x1", "[0]", "[\"a\"]").floats("0.weight", weight, 1, 1))
+            .startsWith("[model file] needs "));
+    // 65536 x 65536 weights an output are no int.
+    String kernel =
+        "{\"type\":\"conv2d\",\"filters\":1,\"kernel\":65536,\"stride\":1,\"padding\":32768,"
+            + "\"dilation\":1,\"groups\":1,\"bias\":false,\"init\":\"he\"},{\"type\":\"globalavgpool\"}";
+    assertTrue(
+        refusal(path, texts(kernel, "1x1x1", "[0]", "[\"a\"]"))
+            .startsWith("[network] layer 0 (Conv2d): [conv2d] needs at most 2147483647 weights"));
+  }
 }

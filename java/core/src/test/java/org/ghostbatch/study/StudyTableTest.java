@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.ghostbatch.io.Json;
 import org.ghostbatch.study.StudyTable.Row;
 import org.ghostbatch.study.StudyTable.Verdict;
 import org.junit.jupiter.api.Test;
@@ -15,10 +16,11 @@ import org.junit.jupiter.api.Test;
 class StudyTableTest {
   private static final Study STUDY =
       Study.parse(
-          """
+          Json.parseObject(
+              """
           {"name": "t", "about": "a test", "baseline": "SB", "first_seed": 7, "seeds": 3, "test_every_epoch": true, "spec": {},
            "arms": [{"name": "SB", "about": "", "spec": {}}, {"name": "LB", "about": "", "spec": {}}]}
-          """);
+          """));
 
   private static StudyResult result(String arm, long seed, double train, double test) {
     return new StudyResult(arm, seed, "start", 2, 10, 0.1, train, 0.2, test, 3, 1000, 4);

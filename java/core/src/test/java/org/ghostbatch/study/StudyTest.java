@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -21,7 +22,7 @@ class StudyTest {
 
   @Test
   void armsInheritWhatTheyDoNotSay() {
-    Study study = Study.parse(TEXT);
+    Study study = Study.parse(Json.parseObject(TEXT));
     assertEquals(List.of(5L, 6L), study.seeds());
     assertEquals(3, study.arms().get(0).settings().getInt("epochs"));
     assertEquals(9, study.arms().get(1).settings().getInt("epochs"));
@@ -47,7 +48,8 @@ class StudyTest {
   }
 
   private static void assertRefused(String text, String message) {
-    var error = assertThrows(IllegalArgumentException.class, () -> Study.parse(text));
+    var error =
+        assertThrows(IllegalArgumentException.class, () -> Study.parse(Json.parseObject(text)));
     assertTrue(error.getMessage().contains(message), error.getMessage());
   }
 }

@@ -28,10 +28,12 @@ final class TrainingPlan {
           "training", "a batch of at most the " + count + " training samples", batch.largest());
     }
     this.epochs = spec.updates() == 0 ? spec.trainedEpochs() : epochsOf(spec.updates());
-    if (epochs < spec.swaFrom() + 1) {
+    if (epochs < spec.trainedSwaFrom() + 1) {
       throw Check.bad(
           "training",
-          "a whole epoch behind the first " + spec.swaFrom() + ", whose weights are averaged",
+          "a whole epoch behind the first "
+              + spec.trainedSwaFrom()
+              + ", whose weights are averaged",
           epochs + " epochs");
     }
   }

@@ -280,6 +280,13 @@ public record TrainingSpec(
     return regimeAdaptation == null ? epochs : regimeAdaptation.epochs(epochs, batch.first());
   }
 
+  /** Epochs after which weights are averaged, after regime adaptation; -1: never. */
+  public int trainedSwaFrom() {
+    return regimeAdaptation == null || swaFrom < 1
+        ? swaFrom
+        : regimeAdaptation.epochs(swaFrom, batch.first());
+  }
+
   /** Learning rate with all boundaries after regime adaptation. */
   public LearningRate trainedLearningRate() {
     return regimeAdaptation == null

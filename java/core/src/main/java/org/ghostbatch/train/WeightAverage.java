@@ -45,7 +45,7 @@ final class WeightAverage implements AutoCloseable {
   static WeightAverage of(TrainingSpec spec, Device device, VectorKernels vectors, Tensor first) {
     return spec.ema() == 0 && spec.swaFrom() < 0
         ? null
-        : new WeightAverage(device, vectors, spec.ema(), spec.swaFrom(), first);
+        : new WeightAverage(device, vectors, spec.ema(), spec.trainedSwaFrom(), first);
   }
 
   /** To be called after every update. */

@@ -112,9 +112,11 @@ class TrainingSpecTest {
             .epochs(3)
             .schedule(Schedule.parse("0:0.1,2:0.01"))
             .warmupEpochs(0.5)
+            .swaFrom(2)
             .regimeAdaptation(new RegimeAdaptation(128))
             .build();
     assertEquals(24, spec.trainedEpochs());
+    assertEquals(16, spec.trainedSwaFrom());
     assertEquals(
         new LearningRate(Schedule.parse("0:0.1,16:0.01"), BatchRule.none(), 4),
         spec.trainedLearningRate());

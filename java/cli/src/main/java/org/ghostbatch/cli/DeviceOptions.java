@@ -8,6 +8,7 @@ import picocli.CommandLine.Option;
 final class DeviceOptions {
   @Option(
       names = "--backend",
+      completionCandidates = Candidates.Backends.class,
       paramLabel = "NAME",
       description =
           "cpu, cuda, cuda:N, auto (CUDA where there is one) or reference (plain loops: slow, exact). Default: cpu.")

@@ -23,7 +23,8 @@ import picocli.CommandLine.Spec;
       PredictCommand.class,
       StudyCommand.class,
       BenchCommand.class,
-      InfoCommand.class
+      InfoCommand.class,
+      CompletionCommand.class
     })
 public final class Main implements Callable<Integer> {
   /** Exit status: done. */
@@ -40,7 +41,7 @@ public final class Main implements Callable<Integer> {
   @Override
   public Integer call() {
     throw new ParameterException(
-        spec.commandLine(), "needs a command: train, evaluate, predict, study, bench or info");
+        spec.commandLine(), "needs a command: " + String.join(", ", spec.subcommands().keySet()));
   }
 
   public static void main(String[] arguments) {

@@ -2,9 +2,10 @@ package org.ghostbatch.cli;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import org.ghostbatch.data.ImageFile;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
@@ -23,13 +24,21 @@ import picocli.CommandLine.Parameters;
     description =
         "Tells the classes of images, which are scaled to cover the network's input and cut around the centre.",
     customSynopsis =
-        "ghostbatch predict (--run DIR | --checkpoint FILE) [--json] [--backend NAME] [--threads N] IMAGE...%n")
+        "ghostbatch predict (--run DIR | --checkpoint FILE) [--top K] [--json]%n"
+            + "                          [--backend NAME] [--threads N] IMAGE...%n")
 final class PredictCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1", exclusive = true)
   private ModelSource source;
 
   @Parameters(arity = "1..*", paramLabel = "IMAGE", description = "PNG or JPEG files.")
   private List<Path> images;
+
+  @Option(
+      names = "--top",
+      paramLabel = "K",
+      defaultValue = "3",
+      description = "How many of the most likely classes to tell. Default: 3.")
+  private int top;
 
   @Option(names = "--json", description = "One JSON object on standard output.")
   private boolean json;
@@ -39,6 +48,9 @@ final class PredictCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    if (top < 1) {
+      throw new UsageException("--top needs 1 or more, got " + top);
+    }
     try (Device opened = device.open();
         Predictor predictor = Predictor.load(source.file(), opened)) {
       byte[][] samples =
@@ -47,23 +59,26 @@ final class PredictCommand implements Callable<Integer> {
               .toArray(byte[][]::new);
       List<Prediction> predictions = predictor.predict(samples);
       if (json) {
-        System.out.println(Json.write(json(predictions)));
+        System.out.println(Json.write(json(predictions, predictor.classNames())));
       } else {
         for (int i = 0; i < predictions.size(); i++) {
-          Prediction prediction = predictions.get(i);
-          System.out.printf(
-              Locale.ROOT,
-              "%s: %s (%s)%n",
-              images.get(i),
-              prediction.className(),
-              Figures.percent(prediction.probability()));
+          System.out.println(
+              images.get(i) + ": " + text(predictions.get(i), predictor.classNames()));
         }
       }
     }
     return Main.DONE;
   }
 
-  private JsonObject json(List<Prediction> predictions) {
+  /** The most likely class and its probability, then the next. */
+  private String text(Prediction prediction, List<String> names) {
+    float[] probabilities = prediction.probabilities();
+    return Arrays.stream(prediction.top(top))
+        .mapToObj(c -> names.get(c) + " (" + Figures.percent(probabilities[c]) + ")")
+        .collect(Collectors.joining(", "));
+  }
+
+  private JsonObject json(List<Prediction> predictions, List<String> names) {
     List<JsonObject> items = new ArrayList<>();
     for (int i = 0; i < predictions.size(); i++) {
       Prediction prediction = predictions.get(i);
@@ -71,11 +86,20 @@ final class PredictCommand implements Callable<Integer> {
       for (float probability : prediction.probabilities()) {
         probabilities.add(Json.finiteOrNull(probability));
       }
+      List<JsonObject> likely = new ArrayList<>();
+      for (int c : prediction.top(top)) {
+        likely.add(
+            new JsonObject()
+                .put("label", c)
+                .put("class", names.get(c))
+                .put("probability", probabilities.get(c)));
+      }
       items.add(
           new JsonObject()
               .put("image", images.get(i).toString())
               .put("label", prediction.label())
               .put("class", prediction.className())
+              .put("top", likely)
               .put("probabilities", probabilities));
     }
     return new JsonObject().put("model", source.file().toString()).put("predictions", items);

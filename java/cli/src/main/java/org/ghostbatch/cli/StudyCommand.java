@@ -33,6 +33,7 @@ final class StudyCommand implements Callable<Integer> {
       arity = "0..1",
       paramLabel = "NAME|FILE",
       defaultValue = "gap",
+      completionCandidates = Candidates.Studies.class,
       description =
           "A built-in study (gap), or a JSON file that lists arms and seeds. Default: gap.")
   private String study;

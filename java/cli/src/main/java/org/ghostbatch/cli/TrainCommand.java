@@ -104,6 +104,7 @@ final class TrainCommand implements Callable<Integer> {
 
     @Option(
         names = "--precision",
+        completionCandidates = Candidates.Precisions.class,
         paramLabel = "TYPE",
         description = "f32, bf16, or f64 on the reference backend. Default: f32.")
     String precision;

@@ -327,13 +327,16 @@ final class TrainFlags {
   static final class NetworkAndData {
     @Option(
         names = "--model",
+        completionCandidates = Candidates.Networks.class,
         paramLabel = "M",
-        description =
-            "The network: softmax, f1, f2, c1, c2, c3, c4 (Keskar), hoffer-c1, hoffer-c3, lenet-small, lenet, "
-                + "resnet20, resnet44, resnet110, wrn-16-4, vgg11, vgg16 or alexnet.")
+        description = "The network: ${COMPLETION-CANDIDATES}.")
     String model;
 
-    @Option(names = "--data", paramLabel = "D", description = "The data: " + DataFlags.NAMES + ".")
+    @Option(
+        names = "--data",
+        completionCandidates = Candidates.Data.class,
+        paramLabel = "D",
+        description = "The data: " + DataFlags.NAMES + ".")
     String data;
 
     @Option(
@@ -369,8 +372,9 @@ final class TrainFlags {
 
     @Option(
         names = "--augment",
+        completionCandidates = Candidates.Augmentations.class,
         paramLabel = "KIND",
-        description = "none, flip, crop-flip, pad-crop-flip or affine. Default: none.")
+        description = "${COMPLETION-CANDIDATES}. Default: none.")
     String augment;
 
     @Option(
@@ -399,10 +403,10 @@ final class TrainFlags {
 
     @Option(
         names = "--running-stats",
+        completionCandidates = Candidates.Policies.class,
         paramLabel = "KIND",
         description =
-            "How ghosts enter batch norm's running statistics: sequential, averaged, scaled or total. "
-                + "Default: sequential.")
+            "How ghosts enter batch norm's running statistics: ${COMPLETION-CANDIDATES}. Default: sequential.")
     String runningStats;
 
     @Option(
@@ -450,6 +454,7 @@ final class TrainFlags {
 
     @Option(
         names = "--lr-rule",
+        completionCandidates = Candidates.Rules.class,
         paramLabel = "RULE",
         description =
             "Multiply the rate by batch / base batch (linear), its root (sqrt), or not (none). Default: none.")
@@ -466,8 +471,9 @@ final class TrainFlags {
   static final class Update {
     @Option(
         names = "--optimizer",
+        completionCandidates = Candidates.Optimizers.class,
         paramLabel = "NAME",
-        description = "sgd, adam, adamw, lars or lamb. Default: sgd.")
+        description = "${COMPLETION-CANDIDATES}. Default: sgd.")
     String optimizer;
 
     @Option(names = "--momentum", paramLabel = "X", description = "Of sgd and lars. Default: 0.9.")

@@ -258,6 +258,91 @@ class RunTest {
     assertTrue(refused.err().contains("text.png"), refused.err());
   }
 
+  @Test
+  void evaluateTellsClassByClass() throws Exception {
+    JsonObject result = oneObject(Cli.line("evaluate --json --run " + run));
+    List<?> confusion = result.getList("confusion");
+    List<?> classes = result.getList("classes");
+    assertEquals(10, confusion.size());
+    assertEquals(10, classes.size());
+    long[] predicted = new long[10];
+    long right = 0;
+    for (int label = 0; label < 10; label++) {
+      List<?> row = (List<?>) confusion.get(label);
+      for (int c = 0; c < 10; c++) {
+        predicted[c] += (Long) row.get(c);
+      }
+      right += (Long) row.get(label);
+    }
+    assertEquals(result.getDouble("test_accuracy"), right / 10_000.0, 1e-12);
+    double f1 = 0;
+    for (int c = 0; c < 10; c++) {
+      JsonObject figures = (JsonObject) classes.get(c);
+      long hits = (Long) ((List<?>) confusion.get(c)).get(c);
+      assertEquals(Integer.toString(c), figures.getString("class"));
+      assertEquals(1000, figures.getInt("support"));
+      assertEquals(hits / 1000.0, figures.getDouble("recall"), 1e-12);
+      assertEquals(
+          predicted[c] == 0 ? 0 : (double) hits / predicted[c],
+          figures.getDouble("precision"),
+          1e-12);
+      assertEquals(2.0 * hits / (1000 + predicted[c]), figures.getDouble("f1"), 1e-12);
+      f1 += figures.getDouble("f1") / 10;
+    }
+    assertEquals(f1, result.getDouble("macro_f1"), 1e-12);
+    assertTrue(result.getDouble("top_5_accuracy") > result.getDouble("test_accuracy"));
+
+    String text = Cli.line("evaluate --run " + run).out();
+    assertTrue(text.contains("10,000 test samples"), text);
+    List<String> lines = text.lines().toList();
+    List<?> threes = (List<?>) confusion.get(3);
+    StringBuilder row = new StringBuilder("3");
+    threes.forEach(count -> row.append(" +").append(count.equals(0L) ? "\\." : count));
+    assertTrue(lines.get(lines.size() - 7).matches(row.toString()), text);
+  }
+
+  @Test
+  void evaluateOnTheTrainingSetTakesTheRunsSamples() throws Exception {
+    JsonObject result = oneObject(Cli.line("evaluate --on train --json --run " + run));
+    JsonObject summary = json(run.resolve("summary.json"));
+    assertEquals(300, result.getInt("samples"));
+    assertEquals(summary.getDouble("train_accuracy"), result.getDouble("train_accuracy"), 0.01);
+    assertEquals(summary.getDouble("train_loss"), result.getDouble("train_loss"), 1e-3);
+    assertFalse(result.has("test_accuracy"));
+    assertTrue(Cli.line("evaluate --on train --run " + run).out().contains("300 training samples"));
+    assertEquals(Main.BAD_USAGE, Cli.line("evaluate --on all --run " + run).status());
+  }
+
+  @Test
+  void predictTellsTheLikeliestClasses() throws Exception {
+    Path image = image("top.png", BufferedImage.TYPE_BYTE_GRAY, 28);
+    JsonObject one =
+        (JsonObject)
+            oneObject(Cli.line("predict --json --top 4 --run " + run + " " + image))
+                .getList("predictions")
+                .get(0);
+    List<?> top = one.getList("top");
+    assertEquals(4, top.size());
+    List<Double> sorted =
+        one.getList("probabilities").stream()
+            .map(p -> ((Number) p).doubleValue())
+            .sorted((a, b) -> Double.compare(b, a))
+            .toList();
+    for (int i = 0; i < 4; i++) {
+      JsonObject item = (JsonObject) top.get(i);
+      assertEquals(sorted.get(i), item.getDouble("probability"));
+      assertEquals(
+          ((Number) one.getList("probabilities").get(item.getInt("label"))).doubleValue(),
+          item.getDouble("probability"));
+    }
+    assertEquals(one.getString("class"), ((JsonObject) top.get(0)).getString("class"));
+    String text = Cli.line("predict --run " + run + " " + image).out();
+    assertEquals(3, text.split("%\\)", -1).length - 1, text);
+    assertEquals(
+        11, Cli.line("predict --top 99 --run " + run + " " + image).out().split("%\\)", -1).length);
+    assertEquals(Main.BAD_USAGE, Cli.line("predict --top 0 --run " + run + " " + image).status());
+  }
+
   private static Path image(String name, int type, int size) throws IOException {
     BufferedImage image = new BufferedImage(size, size, type);
     for (int i = 0; i < size; i++) {

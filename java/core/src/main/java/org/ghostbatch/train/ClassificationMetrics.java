@@ -72,6 +72,11 @@ public record ClassificationMetrics(List<List<Long>> confusion, int k, long inTo
     return confusion.get(label).get(prediction);
   }
 
+  /** Samples of class {@code c}. */
+  public long support(int c) {
+    return confusion.get(c).stream().mapToLong(Long::longValue).sum();
+  }
+
   /** Part of the samples whose prediction is the label; 0 without samples. */
   public double accuracy() {
     return ratio(IntStream.range(0, classes()).mapToLong(c -> count(c, c)).sum(), samples());
@@ -90,7 +95,7 @@ public record ClassificationMetrics(List<List<Long>> confusion, int k, long inTo
 
   /** Of the samples of class {@code c}, the part that was predicted so; 0 where there is none. */
   public double recall(int c) {
-    return ratio(count(c, c), confusion.get(c).stream().mapToLong(Long::longValue).sum());
+    return ratio(count(c, c), support(c));
   }
 
   /** 2 precision recall / (precision + recall); 0 where both are. */

@@ -1,6 +1,8 @@
 package org.ghostbatch.train;
 
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /**
  * What a network says of a sample.
@@ -23,6 +25,16 @@ public record Prediction(int label, String className, float[] probabilities) {
   /** Probability of the most likely class. */
   public float probability() {
     return probabilities[label];
+  }
+
+  /** The k most likely classes, or all, the likeliest first; the lower class first among equals. */
+  public int[] top(int k) {
+    return IntStream.range(0, probabilities.length)
+        .boxed()
+        .sorted(Comparator.comparingDouble(c -> -probabilities[c]))
+        .limit(k)
+        .mapToInt(Integer::intValue)
+        .toArray();
   }
 
   static Prediction of(float[] logits, int from, List<String> classNames) {

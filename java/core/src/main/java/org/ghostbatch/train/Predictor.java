@@ -258,9 +258,26 @@ public final class Predictor implements AutoCloseable {
   }
 
   /** Mean cross-entropy and accuracy on a data set. */
-  public synchronized Evaluation evaluate(Dataset data) {
+  public Evaluation evaluate(Dataset data) {
+    return evaluate(data, null);
+  }
+
+  /** The confusion matrix on a data set, and how often the label is among the k largest outputs. */
+  public ClassificationMetrics metrics(Dataset data, int k) {
+    ClassificationMetrics.Counter counter = new ClassificationMetrics.Counter(classes(), k);
+    evaluate(data, counter);
+    return counter.result();
+  }
+
+  /**
+   * As {@link #evaluate(Dataset)}, and in the same pass counts what was taken for what.
+   *
+   * @param counter for {@link #classes} classes, or null
+   */
+  public synchronized Evaluation evaluate(Dataset data, ClassificationMetrics.Counter counter) {
     fits(data);
     double[] sums = new double[2];
+    int[] labels = new int[CHUNK];
     run(
         data.count(),
         data.type() == ElementType.U8 ? DataType.U8 : DataType.F32,
@@ -268,18 +285,14 @@ public final class Predictor implements AutoCloseable {
         (first, count, logits) -> {
           sums[0] += result.loss();
           sums[1] += result.correct();
+          for (int i = 0; counter != null && i < count; i++) {
+            labels[i] = data.label(first + i);
+          }
+          if (counter != null) {
+            counter.add(labels, count, logits);
+          }
         });
     return new Evaluation(sums[0] / data.count(), sums[1] / data.count(), data.count());
-  }
-
-  /** The confusion matrix on a data set, and how often the label is among the k largest outputs. */
-  public ClassificationMetrics metrics(Dataset data, int k) {
-    fits(data);
-    int[] labels = new int[data.count()];
-    for (int i = 0; i < labels.length; i++) {
-      labels[i] = data.label(i);
-    }
-    return ClassificationMetrics.of(classes(), k, labels, logits(data));
   }
 
   private interface Filler {

@@ -85,7 +85,8 @@ public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Sl
     for (TraceEvent call : calls) {
       Kind kind = kinds.get(call.entry());
       long nanos = call.end() - call.begin();
-      String name = kind.direction.isEmpty() ? kind.name : kind.name + " " + kind.direction;
+      String name =
+          kind.kernel.isEmpty() ? kind.name : kind.name + " " + kind.kind + " " + kind.direction;
       JsonObject arguments = new JsonObject();
       if (!kind.kernel.isEmpty()) {
         arguments.put("layer", kind.name).put("direction", kind.direction);

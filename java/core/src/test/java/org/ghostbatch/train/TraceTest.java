@@ -128,7 +128,8 @@ class TraceTest {
           phases);
     }
     // A call a micro-batch, of which an update has four, and none outside of the updates.
-    List<Slice> forward = slices.stream().filter(s -> s.name.equals("0 forward")).toList();
+    List<Slice> forward =
+        slices.stream().filter(s -> s.name.equals("0 convolution forward")).toList();
     assertEquals(40, forward.size());
     List<Slice> steps = slices.stream().filter(s -> s.name.equals("forward and backward")).toList();
     for (Slice call : slices.stream().filter(s -> s.thread > 0).toList()) {
@@ -184,7 +185,9 @@ class TraceTest {
       assertTrue(slices.size() <= 2 * (1 << 15) + 100);
       long updates = slices.stream().filter(s -> s.name.startsWith("update ")).count();
       // All of each: 160 micro-batches an update.
-      assertEquals(160 * updates, slices.stream().filter(s -> s.name.equals("0 forward")).count());
+      assertEquals(
+          160 * updates,
+          slices.stream().filter(s -> s.name.equals("0 convolution forward")).count());
       assertTrue(updates >= 1 && updates < 10, "updates " + updates);
     }
     try (Device device = Device.of("cpu", 2);

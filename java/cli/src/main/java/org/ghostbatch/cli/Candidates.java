@@ -1,0 +1,115 @@
+package org.ghostbatch.cli;
+
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.stream.Stream;
+import org.ghostbatch.data.Datasets;
+import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.RunningStatistics;
+import org.ghostbatch.nn.Models;
+import org.ghostbatch.study.Study;
+
+/** Values that help names and shell completion offers. */
+final class Candidates {
+  private Candidates() {}
+
+  /** As picocli wants them. */
+  abstract static class Of extends ArrayList<String> {
+    private static final long serialVersionUID = 1;
+
+    Of(Collection<String> values) {
+      super(values);
+    }
+  }
+
+  /** Networks. */
+  static final class Networks extends Of {
+    private static final long serialVersionUID = 1;
+
+    Networks() {
+      super(Models.names());
+    }
+  }
+
+  /** Data sets. */
+  static final class Data extends Of {
+    private static final long serialVersionUID = 1;
+
+    Data() {
+      super(Datasets.NAMES);
+    }
+  }
+
+  /** Parts of a data set. */
+  static final class Parts extends Of {
+    private static final long serialVersionUID = 1;
+
+    Parts() {
+      super(EvaluateCommand.PARTS);
+    }
+  }
+
+  /** Optimizers. */
+  static final class Optimizers extends Of {
+    private static final long serialVersionUID = 1;
+
+    Optimizers() {
+      super(List.of("sgd", "adam", "adamw", "lars", "lamb"));
+    }
+  }
+
+  /** Augmentations. */
+  static final class Augmentations extends Of {
+    private static final long serialVersionUID = 1;
+
+    Augmentations() {
+      super(Stream.of(Augmentation.values()).map(Augmentation::toString).toList());
+    }
+  }
+
+  /** Policies of running statistics. */
+  static final class Policies extends Of {
+    private static final long serialVersionUID = 1;
+
+    Policies() {
+      super(Stream.of(RunningStatistics.values()).map(RunningStatistics::toString).toList());
+    }
+  }
+
+  /** Rules for the batch size. */
+  static final class Rules extends Of {
+    private static final long serialVersionUID = 1;
+
+    Rules() {
+      super(List.of("none", "sqrt", "linear"));
+    }
+  }
+
+  /** Precisions. */
+  static final class Precisions extends Of {
+    private static final long serialVersionUID = 1;
+
+    Precisions() {
+      super(List.of("f32", "bf16", "f64"));
+    }
+  }
+
+  /** Backends. */
+  static final class Backends extends Of {
+    private static final long serialVersionUID = 1;
+
+    Backends() {
+      super(List.of("cpu", "cuda", "auto", "reference"));
+    }
+  }
+
+  /** Studies. */
+  static final class Studies extends Of {
+    private static final long serialVersionUID = 1;
+
+    Studies() {
+      super(Study.NAMES);
+    }
+  }
+}

@@ -284,8 +284,7 @@ TEST(BatchLoader, AffineOfRowsAndPixelsOfAnyLength) {
         expect_close("dst", run(*device, spec, DataType::f32, images, {3, 0, 4}, true).dst, expected,
                      Tolerance::kLoader);
       }
-      expect_close("dst", run(*cpu, spec, DataType::bf16, images, {3, 0, 4}, true).dst, expected,
-                   Tolerance::kBfloat16);
+      expect_close("dst", run(*cpu, spec, DataType::bf16, images, {3, 0, 4}, true).dst, expected, Tolerance::kBfloat16);
     }
   }
 }
@@ -364,7 +363,8 @@ TEST(BatchLoader, DrawsFollowTheSampleToItsRow) {
       expect_equal("labels", loaded.labels, expected.labels);
       expect_error([&] { room.samples->write_numbers(2, 2, numbers.data()); }, "rows within [0, 3)");
       const int32_t negative = -1;
-      expect_error([&] { room.samples->write_numbers(2, 1, &negative); }, "numbers of samples from 0 on, got -1 in row 2");
+      expect_error([&] { room.samples->write_numbers(2, 1, &negative); },
+                   "numbers of samples from 0 on, got -1 in row 2");
     }
   }
 }

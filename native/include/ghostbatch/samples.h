@@ -9,14 +9,15 @@ namespace ghostbatch {
 class Samples : public Resource {
  public:
   /// Throws Error naming bytes needed and free where memory is short.
-  static Samples* create(DataType type, int64_t count, int64_t height, int64_t width, int64_t channels, int32_t classes);
+  static Samples* create(DataType type, int64_t count, int64_t height, int64_t width, int64_t channels,
+                         int32_t classes);
   /// Copies `rows` samples from `src` to rows [first, first + rows).
   void write_bytes(int64_t first, int64_t rows, const uint8_t* src);
   void write_floats(int64_t first, int64_t rows, const float* src);
   /// Each label in [0, classes), else an Error naming row, label and classes.
   void write_labels(int64_t first, int64_t rows, const int32_t* labels);
-  /// Which samples of their data set lie in rows [first, first + rows): what keys random draws, where rows are places in a
-  /// batch. Without it row i is sample i. Each at least 0, else an Error naming row and number.
+  /// Which samples of their data set lie in rows [first, first + rows): what keys random draws, where rows are places
+  /// in a batch. Without it row i is sample i. Each at least 0, else an Error naming row and number.
   void write_numbers(int64_t first, int64_t rows, const int32_t* numbers);
 
   int64_t count() const { return count_; }

@@ -5,10 +5,7 @@ import org.ghostbatch.data.DataPair;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
-import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
-import org.ghostbatch.optim.LearningRate;
-import org.ghostbatch.optim.Schedule;
 import org.ghostbatch.optim.Sgd;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.RunFolder;
@@ -29,9 +26,7 @@ final class GhostBatchRun {
             .batch(BatchSchedule.constant(recipe.batch()))
             .ghost(recipe.ghost())
             .optimizer(Sgd.withMomentum(Recipe.MOMENTUM).weightDecay(recipe.weightDecay()))
-            .learningRate(
-                new LearningRate(
-                    new Schedule.Constant(recipe.rate()), BatchRule.sqrtFrom(recipe.base()), 0))
+            .learningRate(recipe.learningRate())
             .clipGradientNorm(recipe.clip())
             .augmentation(Augmentation.PAD_CROP_FLIP)
             .epochs(recipe.epochs())

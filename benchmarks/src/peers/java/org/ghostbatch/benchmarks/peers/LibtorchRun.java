@@ -77,7 +77,7 @@ final class LibtorchRun {
       start.add(parameter.detach().clone());
     }
     parameters = new TensorVector(network.parameters().toArray(new Tensor[0]));
-    SGDOptions options = new SGDOptions(recipe.batchRate());
+    SGDOptions options = new SGDOptions(recipe.rate());
     options.momentum().put(Recipe.MOMENTUM);
     options.weight_decay().put(recipe.weightDecay());
     optimizer = new SGD(parameters, options);
@@ -109,10 +109,16 @@ final class LibtorchRun {
       int done = 0;
       long nanos = 0;
       long timed = 0;
+      int of = (order.length + recipe.batch() - 1) / recipe.batch();
+      double rate = 0;
       for (int first = 0; first < order.length; first += recipe.batch()) {
         int count = Math.min(recipe.batch(), order.length - first);
         long before = System.nanoTime();
-        double norm = update(order, first, count, epoch);
+        rate =
+            recipe
+                .learningRate()
+                .rate(epoch + (double) done / of, of, recipe.epochs(), recipe.batch());
+        double norm = update(order, first, count, epoch, rate);
         updates++;
         done++;
         // As in GhostBatch: the first two updates warm up.
@@ -124,7 +130,7 @@ final class LibtorchRun {
         epochLoss += loss;
         epochCorrect += correct;
         norms += norm;
-        updateRows.add(updates, recipe.batchRate(), loss / count, (double) correct / count, norm);
+        updateRows.add(updates, rate, loss / count, (double) correct / count, norm);
       }
       warmNanos += nanos;
       warmSamples += timed;
@@ -135,7 +141,7 @@ final class LibtorchRun {
               updates,
               samples,
               recipe.batch(),
-              recipe.batchRate(),
+              rate,
               epochLoss / order.length,
               (double) epochCorrect / order.length,
               loss / test.count(),
@@ -178,7 +184,7 @@ final class LibtorchRun {
    *
    * @return the gradient's norm before clipping
    */
-  private double update(int[] order, int first, int count, long epoch) {
+  private double update(int[] order, int first, int count, long epoch, double rate) {
     loss = 0;
     correct = 0;
     int ghosts = (count + recipe.ghost() - 1) / recipe.ghost();
@@ -192,6 +198,7 @@ final class LibtorchRun {
     }
     try (var scope = new PointerScope()) {
       double norm = torch.clip_grad_norm_(parameters, recipe.clip());
+      optimizer.param_groups().get(0).options().set_lr(rate);
       optimizer.step();
       optimizer.zero_grad();
       return norm;

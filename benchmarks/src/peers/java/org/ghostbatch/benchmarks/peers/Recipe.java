@@ -4,11 +4,14 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import org.ghostbatch.optim.BatchRule;
+import org.ghostbatch.optim.LearningRate;
+import org.ghostbatch.optim.Schedule;
 
 /**
- * A training that both engines do: SGD with momentum 0.9 and weight decay, constant learning rate
- * {@code rate} sqrt(batch / base), gradients clipped by their global norm, images padded by 4
- * mid-grey pixels, cropped at random and flipped.
+ * A training that both engines do: SGD with momentum 0.9 and weight decay, learning rate {@code
+ * rate} sqrt(batch / base) after a linear warm-up, gradients clipped by their global norm, images
+ * padded by 4 mid-grey pixels, cropped at random and flipped.
  *
  * @param depth layers of the ResNet, 6 n + 2
  * @param trainSamples the first so many samples of the training set; 0: all
@@ -22,6 +25,7 @@ record Recipe(
     int ghost,
     double rate,
     int base,
+    double warmupEpochs,
     double weightDecay,
     double clip,
     int epochs,
@@ -42,6 +46,7 @@ record Recipe(
     DEFAULTS.put("ghost", "128");
     DEFAULTS.put("lr", "0.1");
     DEFAULTS.put("base-batch", "128");
+    DEFAULTS.put("warmup-epochs", "0");
     DEFAULTS.put("weight-decay", "1e-4");
     DEFAULTS.put("clip", "5");
     DEFAULTS.put("epochs", "3");
@@ -92,6 +97,7 @@ record Recipe(
         Integer.parseInt(all.get("ghost")),
         Double.parseDouble(all.get("lr")),
         Integer.parseInt(all.get("base-batch")),
+        Double.parseDouble(all.get("warmup-epochs")),
         Double.parseDouble(all.get("weight-decay")),
         Double.parseDouble(all.get("clip")),
         Integer.parseInt(all.get("epochs")),
@@ -102,8 +108,8 @@ record Recipe(
         weights.equals("own"));
   }
 
-  /** The learning rate of every update. */
-  double batchRate() {
-    return rate * Math.sqrt((double) batch / base);
+  /** The rate by epoch. */
+  LearningRate learningRate() {
+    return new LearningRate(new Schedule.Constant(rate), BatchRule.sqrtFrom(base), warmupEpochs);
   }
 }

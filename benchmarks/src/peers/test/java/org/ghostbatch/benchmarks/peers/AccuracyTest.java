@@ -32,6 +32,7 @@ class AccuracyTest {
     // A small rate: at a large one what rounding changes grows a hundredfold with each update.
     Map<String, String> settings = new HashMap<>(Map.of("batch", "301", "ghost", "96"));
     settings.putAll(Map.of("epochs", "2", "lr", "1e-3", "clip", "1", "weight-decay", "0.1"));
+    settings.put("warmup-epochs", "1");
     Recipe recipe = recipe(settings);
     GhostBatchRun.run(recipe, data(), create("ghostbatch-f32-1"));
     LibtorchRun.run(recipe, data(), create("libtorch-f32-1"));
@@ -87,7 +88,9 @@ class AccuracyTest {
 
   @Test
   void settings() {
-    assertEquals(0.1 * Math.sqrt(8), recipe(Map.of("batch", "1024")).batchRate(), 1e-12);
+    var recipe = Recipe.of(Map.of("warmup-epochs", "0.5"));
+    assertEquals(0.1 * Math.sqrt(8) / 25, recipe.learningRate().rate(0, 50, 3, 1024), 1e-12);
+    assertEquals(0.1 * Math.sqrt(8), recipe.learningRate().rate(0.48, 50, 3, 1024), 1e-12);
     var unknown = Map.of("epoch", "3");
     var message = assertThrows(IllegalArgumentException.class, () -> Recipe.of(unknown));
     assertTrue(message.getMessage().contains("got [epoch]"), message.getMessage());

@@ -17,6 +17,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.IntToDoubleFunction;
 
 /**
  * A safetensors file: 8 bytes header length, a JSON header of names, types, shapes and offsets,
@@ -258,21 +259,36 @@ public final class SafeTensors implements AutoCloseable {
 
   /** Values of an F64, F32, BF16 or F16 tensor, row by row. */
   public double[] doubles(String name) {
+    double[] values = new double[length(name, entry(name))];
+    forEach(name, (index, value) -> values[index] = value);
+    return values;
+  }
+
+  /** Takes the values of a tensor. */
+  public interface Values {
+    /**
+     * @param index counted row by row
+     */
+    void accept(int index, double value);
+  }
+
+  /** Hands out the values of an F64, F32, BF16 or F16 tensor, row by row. */
+  public void forEach(String name, Values to) {
     Entry entry = entry(name, Type.F64, Type.F32, Type.BF16, Type.F16);
-    double[] values = new double[length(name, entry)];
+    length(name, entry);
     read(
         entry,
         (chunk, first, count) -> {
           for (int i = 0; i < count; i++) {
-            values[first + i] =
+            to.accept(
+                first + i,
                 switch (entry.type()) {
                   case F64 -> chunk.getDouble(8 * i);
                   case F32 -> chunk.getFloat(4 * i);
                   default -> widen(entry.type(), chunk.getShort(2 * i));
-                };
+                });
           }
         });
-    return values;
   }
 
   /** Values of an I64 tensor, row by row. */
@@ -404,6 +420,34 @@ public final class SafeTensors implements AutoCloseable {
           values.length,
           shape,
           (chunk, first, n) -> chunk.asDoubleBuffer().put(values, first, n));
+    }
+
+    /** Adds an F32 tensor of values that are made as it is written: value(index), row by row. */
+    public Writer floats(String name, int length, IntToDoubleFunction value, long... shape) {
+      return add(
+          name,
+          Type.F32,
+          length,
+          shape,
+          (chunk, first, n) -> {
+            for (int i = 0; i < n; i++) {
+              chunk.putFloat(4 * i, (float) value.applyAsDouble(first + i));
+            }
+          });
+    }
+
+    /** Adds an F64 tensor of values that are made as it is written: value(index), row by row. */
+    public Writer doubles(String name, int length, IntToDoubleFunction value, long... shape) {
+      return add(
+          name,
+          Type.F64,
+          length,
+          shape,
+          (chunk, first, n) -> {
+            for (int i = 0; i < n; i++) {
+              chunk.putDouble(8 * i, value.applyAsDouble(first + i));
+            }
+          });
     }
 
     /** Adds a BF16 tensor, values rounded to the nearest, ties to even. */

@@ -2,9 +2,9 @@ package org.ghostbatch.nn;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
+import java.util.function.IntToDoubleFunction;
 import org.ghostbatch.data.Normalization;
 import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.DataType;
@@ -73,35 +73,32 @@ public record ModelFile(
                         .put("std", normalization.std())))
             .metadata("class_names", Json.write(classNames));
     for (Parameter parameter : network.parameters()) {
-      double[] values = slice(parameters, parameter.offset(), parameter.elements());
-      add(writer, parameter.name(), parameter.toFile(values), parameter.shape());
+      int from = (int) parameter.offset();
+      add(
+          writer,
+          parameter.name(),
+          parameter.shape(),
+          index -> parameters[from + parameter.inVector(index)]);
     }
-    for (Statistics slice : network.statistics()) {
-      List<Integer> shape = List.of(slice.channels());
-      int channels = slice.channels();
-      double[] mean = slice(statistics, slice.offset(), channels);
-      double[] variance = slice(statistics, slice.offset() + channels, channels);
-      add(writer, slice.name() + "." + Weights.MEAN, mean, shape);
-      add(writer, slice.name() + "." + Weights.VARIANCE, variance, shape);
+    for (Statistics of : network.statistics()) {
+      List<Integer> shape = List.of(of.channels());
+      int mean = (int) of.offset();
+      int variance = mean + of.channels();
+      add(writer, of.name() + "." + Weights.MEAN, shape, index -> statistics[mean + index]);
+      add(writer, of.name() + "." + Weights.VARIANCE, shape, index -> statistics[variance + index]);
     }
     writer.write(path);
   }
 
-  private void add(SafeTensors.Writer writer, String name, double[] values, List<Integer> shape) {
+  private void add(
+      SafeTensors.Writer writer, String name, List<Integer> shape, IntToDoubleFunction value) {
     long[] sizes = shape.stream().mapToLong(Integer::longValue).toArray();
+    int length = shape.stream().reduce(1, Math::multiplyExact);
     if (precision == DataType.F64) {
-      writer.doubles(name, values, sizes);
+      writer.doubles(name, length, value, sizes);
     } else {
-      float[] floats = new float[values.length];
-      for (int i = 0; i < values.length; i++) {
-        floats[i] = (float) values[i];
-      }
-      writer.floats(name, floats, sizes);
+      writer.floats(name, length, value, sizes);
     }
-  }
-
-  private static double[] slice(double[] vector, long from, int count) {
-    return Arrays.copyOfRange(vector, (int) from, (int) from + count);
   }
 
   /**

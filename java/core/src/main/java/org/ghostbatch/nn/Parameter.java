@@ -47,35 +47,14 @@ public record Parameter(
     return outer * height * width * channels;
   }
 
-  /** Elements in the vector's order to the order of files. */
-  public double[] toFile(double[] values) {
-    return permuted(values, true);
-  }
-
-  /** Elements in the order of files to the vector's order. */
-  public double[] fromFile(double[] values) {
-    return permuted(values, false);
-  }
-
-  private double[] permuted(double[] values, boolean toFile) {
-    if (values.length != elements()) {
-      throw Check.bad("parameter", elements() + " values for " + name, values.length);
-    }
+  /**
+   * Where element {@code inFile} of the file's tensor, row by row, lies in the vector, counted from
+   * {@code offset}.
+   */
+  public int inVector(int inFile) {
     int cells = height * width;
-    if (cells == 1 || channels == 1) {
-      return values;
-    }
-    double[] result = new double[values.length];
-    for (int o = 0; o < outer; o++) {
-      int base = o * cells * channels;
-      for (int cell = 0; cell < cells; cell++) {
-        for (int c = 0; c < channels; c++) {
-          int inVector = base + cell * channels + c;
-          int inFile = base + c * cells + cell;
-          result[toFile ? inFile : inVector] = values[toFile ? inVector : inFile];
-        }
-      }
-    }
-    return result;
+    int row = inFile / (cells * channels);
+    int inRow = inFile % (cells * channels);
+    return row * cells * channels + inRow % cells * channels + inRow / cells;
   }
 }

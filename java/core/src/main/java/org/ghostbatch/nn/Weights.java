@@ -47,6 +47,13 @@ public record Weights(double[] parameters, double[] statistics) {
     static Slot of(String name, int channels, long offset) {
       return new Slot(name, List.of((long) channels), null, offset);
     }
+
+    SafeTensors.Values into(Weights weights) {
+      int from = (int) offset;
+      return parameter == null
+          ? (index, value) -> weights.statistics[from + index] = value
+          : (index, value) -> weights.parameters[from + parameter.inVector(index)] = value;
+    }
   }
 
   /**
@@ -96,7 +103,7 @@ public record Weights(double[] parameters, double[] statistics) {
             });
     // Only now is memory taken for what the network claims: the file has it all.
     var weights = new Weights(vector(network.parameterCount()), vector(network.statisticsCount()));
-    names.forEach((slot, name) -> copy(file.doubles(name), slot, weights));
+    names.forEach((slot, name) -> file.forEach(name, slot.into(weights)));
     return weights;
   }
 
@@ -142,15 +149,6 @@ public record Weights(double[] parameters, double[] statistics) {
           FORM,
           tensor(slot.name, slot.shape),
           (entry == null ? "no \"" + name + "\"" : tensor(name, entry.shape())) + " in " + path);
-    }
-  }
-
-  private static void copy(double[] values, Slot slot, Weights to) {
-    if (slot.parameter == null) {
-      System.arraycopy(values, 0, to.statistics, (int) slot.offset, values.length);
-    } else {
-      double[] permuted = slot.parameter.fromFile(values);
-      System.arraycopy(permuted, 0, to.parameters, (int) slot.offset, values.length);
     }
   }
 

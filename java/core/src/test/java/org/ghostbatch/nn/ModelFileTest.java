@@ -152,7 +152,7 @@ class ModelFileTest {
     String wide = linear.replace("1,", "2147483647,");
     assertTrue(
         refusal(path, texts(wide, "1x1x1", "[0]", "[\"a\"]").floats("0.weight", weight, 1, 1))
-            .startsWith("[weights] needs "));
+            .startsWith("[weights] needs \"0.weight\" of [2147483647, 1], got "));
     // 65536 x 65536 weights an output are no int.
     String kernel =
         "{\"type\":\"conv2d\",\"filters\":1,\"kernel\":65536,\"stride\":1,\"padding\":32768,"

@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -186,13 +185,18 @@ class WeightsTest {
         byOurs.size(), network.parameters().size() + 2 * network.statistics().size(), "tensors");
     for (Parameter parameter : network.parameters()) {
       Named tensor = byOurs.get(parameter.name());
-      int from = (int) parameter.offset();
-      double[] values =
-          parameter.toFile(
-              Arrays.copyOfRange(weights.parameters(), from, from + parameter.elements()));
-      for (int i = 0; i < values.length; i++) {
-        if (values[i] != value(tensor, i)) {
-          assertEquals(value(tensor, i), values[i], tensor.name + "[" + i + "]");
+      // [K, C, R, S] in the file, [K, R, S, C] in the vector; of a linear layer H and W for R and
+      // S.
+      int at = (int) parameter.offset();
+      for (int k = 0; k < parameter.outer(); k++) {
+        for (int cell = 0; cell < parameter.height() * parameter.width(); cell++) {
+          for (int c = 0; c < parameter.channels(); c++, at++) {
+            int row = k * parameter.channels() + c;
+            int i = row * parameter.height() * parameter.width() + cell;
+            if (weights.parameters()[at] != value(tensor, i)) {
+              assertEquals(value(tensor, i), weights.parameters()[at], tensor.name + "[" + i + "]");
+            }
+          }
         }
       }
     }

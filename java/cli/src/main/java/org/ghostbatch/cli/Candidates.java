@@ -9,6 +9,7 @@ import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.RunningStatistics;
 import org.ghostbatch.nn.Models;
 import org.ghostbatch.study.Study;
+import org.ghostbatch.train.Recipe;
 
 /** Values that help names and shell completion offers. */
 final class Candidates {
@@ -83,6 +84,15 @@ final class Candidates {
 
     Rules() {
       super(List.of("none", "sqrt", "linear"));
+    }
+  }
+
+  /** Recipes. */
+  static final class Recipes extends Of {
+    private static final long serialVersionUID = 1;
+
+    Recipes() {
+      super(Recipe.NAMES);
     }
   }
 

@@ -94,7 +94,8 @@ final class TrainFlags {
     }
   }
 
-  private static boolean isSet(JsonObject members, String name) {
+  /** Whether there is such a member that is not null. */
+  static boolean isSet(JsonObject members, String name) {
     return members.has(name) && !members.isNull(name);
   }
 

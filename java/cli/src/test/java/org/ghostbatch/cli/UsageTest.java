@@ -69,6 +69,7 @@ class UsageTest {
         TRAIN + "--precision f16",
         TRAIN + "--precision f64",
         TRAIN + "--backend gpu",
+        TRAIN + "--recipe keskar", // lenet is no network of his
         TRAIN + "--config nowhere.json",
         TRAIN + "--threads 0",
         TRAIN + "--threads 5000",
@@ -78,7 +79,6 @@ class UsageTest {
         TRAIN + "--resume runs/a",
         "train --resume runs/nowhere",
         // Flags of the contract that this version does not serve.
-        TRAIN + "--recipe keskar",
         TRAIN + "--ema 1",
         TRAIN + "--ema 0",
         TRAIN + "--swa -2",

@@ -12,9 +12,10 @@ import org.ghostbatch.io.EventFile;
 
 /**
  * Writes a run as TensorBoard reads it: {@code events.out.tfevents.*} in a folder, over updates as
- * steps. {@code epoch/...} are the columns of {@code metrics.csv}; {@code update/loss}, {@code
- * update/learning_rate} and {@code update/gradient_norm} are of single updates, of every one in
- * short runs, else of evenly spaced ones, so that a run has at most {@value #POINTS} of them.
+ * steps. {@code epoch/...} are the columns of {@code metrics.csv}, of whole epochs; {@code
+ * update/loss}, {@code update/learning_rate} and {@code update/gradient_norm} are of single
+ * updates, of every one in short runs, else of evenly spaced ones, so that a run has at most
+ * {@value #POINTS} of them.
  *
  * <p>Each point is in the file at once. A run that is resumed goes on in another file, from the
  * update that it is resumed at. Where writing fails, training goes on without.
@@ -34,6 +35,7 @@ public final class TensorBoard implements TrainingListener, AutoCloseable {
   private final double[] update = new double[UPDATE.size()];
   private EventFile file;
   private long every;
+  private EpochRow part; // of an epoch that has not come to its end
 
   /**
    * @param folder of the run; it is made where it is not there
@@ -65,11 +67,21 @@ public final class TensorBoard implements TrainingListener, AutoCloseable {
 
   @Override
   public void onEpochEnd(Trainer trainer, EpochRow row) {
+    List<EpochRow> rows = trainer.rows();
+    long before = rows.size() < 2 ? 0 : rows.get(rows.size() - 2).updates();
+    if (row.updates() - before < trainer.updatesOf(row.epoch() - 1)) {
+      part = row; // a run that is resumed goes on within it
+    } else {
+      write(row);
+    }
+  }
+
+  private void write(EpochRow row) {
     if (file == null) {
       return;
     }
-    String[] names = EpochRow.CSV_HEADER.split(",");
-    String[] fields = row.csv().split(",", -1);
+    String[] names = EpochRow.csvHeader(true).split(",");
+    String[] fields = row.csv(true).split(",", -1);
     List<String> tags = new ArrayList<>();
     List<Double> values = new ArrayList<>();
     for (int i = 0; i < names.length; i++) {
@@ -83,6 +95,9 @@ public final class TensorBoard implements TrainingListener, AutoCloseable {
 
   @Override
   public void onEnd(Trainer trainer, History history) {
+    if (part != null && !history.stopped()) {
+      write(part);
+    }
     close();
   }
 

@@ -205,7 +205,15 @@ class TensorBoardTest {
             next.path(), EventReader.files(folder).get(resume), "the newest file is the last");
       }
     }
-    // As TensorBoard does: a start drops what is at its step and behind it.
+    List<Point> shown = shown(folder);
+    assertEquals(
+        LongStream.concat(LongStream.rangeClosed(1, 101), LongStream.of(201, 301)).boxed().toList(),
+        shown.stream().map(Point::step).collect(Collectors.toList()));
+    assertEquals(-1, shown.get(100).value());
+  }
+
+  /** As TensorBoard does: a start drops what is at its step and behind it. */
+  private static List<Point> shown(Path folder) throws IOException {
     List<Point> shown = new ArrayList<>();
     for (Path file : EventReader.files(folder)) {
       for (Event event : EventReader.read(Files.readAllBytes(file), false)) {
@@ -215,10 +223,70 @@ class TensorBoardTest {
         event.scalars().forEach(s -> shown.add(new Point(event.step(), s.tag(), s.value())));
       }
     }
-    assertEquals(
-        LongStream.concat(LongStream.rangeClosed(1, 101), LongStream.of(201, 301)).boxed().toList(),
-        shown.stream().map(Point::step).collect(Collectors.toList()));
-    assertEquals(-1, shown.get(100).value());
+    return shown;
+  }
+
+  private static Trainer.Builder run(Path path) {
+    return Trainer.of(TinyData.convolutional())
+        .batchSize(60)
+        .ghostBatchSize(20)
+        .epochs(4)
+        .validation(0.2)
+        .checkpointEvery(CheckpointInterval.updates(3))
+        .listener(new TensorBoard(path));
+  }
+
+  /** Stops at an update, or dies there. */
+  private record End(long update, boolean dies, List<Checkpoint> saved)
+      implements TrainingListener {
+    @Override
+    public void onUpdate(Trainer trainer) {
+      if (trainer.updates() == update && dies) {
+        throw new UncheckedIOException(new IOException("killed"));
+      }
+      if (trainer.updates() == update) {
+        trainer.stop();
+      }
+    }
+
+    @Override
+    public void onCheckpoint(Trainer trainer) {
+      saved.add(trainer.checkpoint());
+    }
+  }
+
+  @Test
+  void aResumedRunShowsWhatAnUninterruptedOneDoes() throws IOException {
+    Path whole = folder.resolve("whole");
+    Path parts = folder.resolve("parts");
+    try (Device device = Device.of("cpu", 2)) {
+      try (Trainer trainer = run(whole).on(device)) {
+        trainer.fit(TRAIN, TEST);
+      }
+      List<Checkpoint> saved = new ArrayList<>();
+      // Killed behind its last checkpoint, at 3; stopped within an epoch of four updates; to its
+      // end.
+      try (Trainer trainer = run(parts).listener(new End(5, true, saved)).on(device)) {
+        assertThrows(UncheckedIOException.class, () -> trainer.fit(TRAIN, TEST));
+      }
+      for (long end : new long[] {10, 0}) {
+        try (Trainer trainer = run(parts).listener(new End(end, false, saved)).on(device)) {
+          trainer.prepare(TRAIN);
+          trainer.restore(saved.get(saved.size() - 1));
+          trainer.fit(TRAIN, TEST);
+        }
+      }
+    }
+    assertEquals(3, EventReader.files(parts).size());
+    List<Point> expected = withoutTimes(shown(whole));
+    assertEquals(16 * 3 + 4 * 10, expected.size());
+    assertTrue(
+        expected.stream().anyMatch(point -> point.tag().equals("epoch/validation_accuracy")));
+    assertEquals(expected, withoutTimes(shown(parts)));
+  }
+
+  private static List<Point> withoutTimes(List<Point> points) {
+    return points.stream().filter(p -> !p.tag().equals("epoch/images_per_second")).toList();
   }
 
   @Test

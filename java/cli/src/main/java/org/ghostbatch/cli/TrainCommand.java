@@ -17,7 +17,6 @@ import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
-import org.ghostbatch.train.Recipe;
 import org.ghostbatch.train.RunFolder;
 import org.ghostbatch.train.TensorBoard;
 import org.ghostbatch.train.Trainer;
@@ -97,14 +96,6 @@ final class TrainCommand implements Callable<Integer> {
     Path initFrom;
 
     @Option(
-        names = "--recipe",
-        completionCandidates = Candidates.Recipes.class,
-        paramLabel = "NAME",
-        description =
-            "Settings that the model was published with: ${COMPLETION-CANDIDATES}; config and flags go before.")
-    String recipe;
-
-    @Option(
         names = "--config",
         paramLabel = "FILE",
         description =
@@ -146,7 +137,7 @@ final class TrainCommand implements Callable<Integer> {
 
   /** Flags, over the members of a config file, over those of a recipe, over the defaults. */
   private TrainingSpec spec(JsonObject config) {
-    JsonObject members = flags.over(run.recipe == null ? config : overRecipe(config));
+    JsonObject members = flags.over(config);
     if (run.seed != null) {
       members.put("seed", run.seed);
     }
@@ -169,23 +160,6 @@ final class TrainCommand implements Callable<Integer> {
       members.put("threads", device.threads());
     }
     return TrainFlags.spec(members);
-  }
-
-  private JsonObject overRecipe(JsonObject config) {
-    String model = flags.network.model;
-    if (model == null && config.has("model")) {
-      model = config.getString("model");
-    }
-    if (model == null) {
-      throw new UsageException("--recipe needs --model, got none");
-    }
-    String trained = model;
-    JsonObject members = UsageException.check(() -> Recipe.of(run.recipe, trained));
-    if (TrainFlags.isSet(config, "epochs") || TrainFlags.isSet(config, "updates")) {
-      members.put("epochs", null).put("updates", null); // one length takes the place of the other
-    }
-    config.names().forEach(name -> members.put(name, config.get(name)));
-    return members;
   }
 
   @Override

@@ -342,6 +342,7 @@ final class TrainFlags {
 
     @Option(
         names = "--recipe",
+        completionCandidates = Candidates.Recipes.class,
         paramLabel = "NAME",
         description =
             "keskar or hoffer: the settings that this paper's code trains the network with, batch and length "

@@ -16,6 +16,12 @@ interface BatchFeed extends AutoCloseable {
   /** Moves to the next batch. */
   void next();
 
+  /**
+   * Waits until nothing is read ahead any more, so that others may read the data: it is used by one
+   * thread at a time.
+   */
+  void rest();
+
   /** Where the batch's samples are. */
   Samples samples();
 

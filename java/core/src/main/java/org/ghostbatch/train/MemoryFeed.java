@@ -51,6 +51,9 @@ final class MemoryFeed implements BatchFeed {
   }
 
   @Override
+  public void rest() {}
+
+  @Override
   public Samples samples() {
     return samples;
   }

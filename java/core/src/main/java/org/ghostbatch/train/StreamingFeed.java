@@ -122,6 +122,15 @@ final class StreamingFeed implements BatchFeed {
   }
 
   @Override
+  public void rest() {
+    try {
+      settle();
+    } catch (RuntimeException e) {
+      // Of a batch that may not be wanted any more; where it is, it is read again.
+    }
+  }
+
+  @Override
   public Samples samples() {
     return rooms[number % 2];
   }
@@ -143,11 +152,7 @@ final class StreamingFeed implements BatchFeed {
 
   @Override
   public void close() {
-    try {
-      settle(); // the reader writes to a room until then
-    } catch (RuntimeException e) {
-      // Of a batch that nobody waits for any more.
-    }
+    rest(); // the reader writes to a room until then
     reader.shutdown();
     for (Samples room : rooms) {
       if (room != null) {

@@ -88,6 +88,7 @@ public final class Trainer implements AutoCloseable {
   private WeightAverage average;
   private float[] factors;
   private double[] noise = new double[0];
+  private BatchFeed feed; // null unless fit is at work
 
   // Of the run so far.
   private RunState state = new RunState();
@@ -545,15 +546,18 @@ public final class Trainer implements AutoCloseable {
           "[trainer] needs the data that it was prepared for, got another");
     }
     fitted = true;
-    try (BatchFeed feed =
+    try (BatchFeed batches =
         prepared.streaming()
             ? new StreamingFeed(device, prepared, spec.batch().largest(), spec.seed())
             : new MemoryFeed(device, prepared, spec.batch().largest(), spec.seed())) {
-      return run(feed, prepared, test);
+      feed = batches;
+      return run(prepared, test);
+    } finally {
+      feed = null;
     }
   }
 
-  private History run(BatchFeed feed, Dataset train, Dataset test) {
+  private History run(Dataset train, Dataset test) {
     listeners.forEach(listener -> listener.onStart(this));
     begin = System.nanoTime();
     TrainingClock total = new TrainingClock();
@@ -579,7 +583,7 @@ public final class Trainer implements AutoCloseable {
         traced("load batch");
         trainStep.epoch(state.epoch);
         double rate = plan.rate(state.epoch, state.done);
-        update(feed.samples(), feed.rows(), feed.count(), factors(feed), rate);
+        update(feed.samples(), feed.rows(), feed.count(), factors(), rate);
         state.loss += result.loss();
         state.correct += result.correct();
         state.norms += lastGradientNorm;
@@ -797,7 +801,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   /** Factors of the samples' gradients, or null for 1. */
-  private float[] factors(BatchFeed feed) {
+  private float[] factors() {
     if (factors == null) {
       return null;
     }
@@ -930,6 +934,7 @@ public final class Trainer implements AutoCloseable {
   public Evaluation evaluate(Dataset data) {
     Check.present("trainer", "data", data);
     ready();
+    restFeed();
     int chunk = Math.min(data.count(), EVALUATION_CHUNK);
     int[] indices = new int[chunk];
     int[] rows = new int[chunk];
@@ -974,6 +979,7 @@ public final class Trainer implements AutoCloseable {
     if (!network.hasBatchNorm()) {
       return;
     }
+    restFeed();
     if (profiling) {
       engine.pauseProfile(true); // the profile is that of training
     }
@@ -984,6 +990,13 @@ public final class Trainer implements AutoCloseable {
       if (profiling) {
         engine.pauseProfile(false);
       }
+    }
+  }
+
+  /** What is evaluated may be what the next batch is being read from. */
+  private void restFeed() {
+    if (feed != null) {
+      feed.rest();
     }
   }
 

@@ -3,15 +3,18 @@ package org.ghostbatch.train;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.BatchLoader;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.device.LoadSpec;
 import org.ghostbatch.device.Tensor;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -93,5 +96,50 @@ class FeedTest {
             epoch(device, memory, epoch, batch, 0), epoch(device, streamed, epoch, batch, 0));
       }
     }
+  }
+
+  /** The reader goes on while updates are made; evaluations, within an epoch too, wait for it. */
+  @Test
+  void streamedDataIsReadByOneThreadAtATime() {
+    AtomicInteger reading = new AtomicInteger();
+    AtomicInteger together = new AtomicInteger();
+    Dataset data =
+        new ChangedDataset(TinyData.of(COUNT, 3)) {
+          @Override
+          public boolean streaming() {
+            return true;
+          }
+
+          @Override
+          public void read(int[] indices, int from, int to, ByteBuffer target) {
+            together.addAndGet(reading.getAndIncrement());
+            try {
+              Thread.sleep(20);
+            } catch (InterruptedException e) {
+              throw new AssertionError(e);
+            }
+            super.read(indices, from, to, target);
+            reading.getAndDecrement();
+          }
+        };
+    TrainingListener evaluating =
+        new TrainingListener() {
+          @Override
+          public void onUpdate(Trainer trainer) {
+            if (trainer.updates() == 2) {
+              trainer.evaluate(data);
+            }
+          }
+        };
+    double[] losses = new double[2];
+    for (int i = 0; i < 2; i++) {
+      Trainer.Builder builder = Trainer.of(TinyData.withoutNorm()).batchSize(10).updates(3);
+      try (Device device = Device.of("cpu", 1);
+          Trainer trainer = (i == 0 ? builder : builder.listener(evaluating)).on(device)) {
+        losses[i] = trainer.fit(data, null).train().loss();
+      }
+    }
+    assertEquals(0, together.get());
+    assertEquals(losses[0], losses[1]);
   }
 }

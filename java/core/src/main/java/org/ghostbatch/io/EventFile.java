@@ -9,7 +9,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.regex.Matcher;
+import java.util.Locale;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import java.util.zip.CRC32C;
@@ -44,16 +44,17 @@ public final class EventFile implements AutoCloseable {
   /**
    * Starts a file in a folder; its name sorts behind those that are there.
    *
-   * @param steps done before: where above 0, the run goes on, and readers forget what earlier files
-   *     say of later steps
+   * @param steps done before: readers forget what earlier files say of later steps, and so all where
+   *     the run begins anew
    */
   public static EventFile create(Path folder, long steps) {
     try {
-      EventFile file = new EventFile(folder.resolve(name(folder)));
+      List<Long> others = seconds(folder);
+      EventFile file = new EventFile(folder.resolve(name(others)));
       file.begin(0);
       file.text(3, "brain.Event:2");
       file.end();
-      if (steps > 0) {
+      if (steps > 0 || !others.isEmpty()) {
         file.begin(steps + 1);
         file.bytes(7, 2);
         file.varint(1 << 3);
@@ -68,18 +69,25 @@ public final class EventFile implements AutoCloseable {
   }
 
   /** Readers take files in the order of their names: second, host, process. */
-  private static String name(Path folder) throws IOException {
+  private static String name(List<Long> others) {
     long second = System.currentTimeMillis() / 1000;
-    try (Stream<Path> files = Files.list(folder)) {
-      for (String other : files.map(file -> file.getFileName().toString()).toList()) {
-        Matcher matcher = NAME.matcher(other);
-        if (matcher.matches() && matcher.group(1).length() < 18) {
-          second = Math.max(second, Long.parseLong(matcher.group(1)) + 1);
-        }
-      }
+    for (long other : others) {
+      second = Math.max(second, other + 1);
     }
     return String.format(
+        Locale.ROOT, // not all languages have ASCII digits
         "events.out.tfevents.%010d.%s.%d", second, host(), ProcessHandle.current().pid());
+  }
+
+  /** Seconds in the names of the files that are there. */
+  private static List<Long> seconds(Path folder) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files
+          .map(file -> NAME.matcher(file.getFileName().toString()))
+          .filter(name -> name.matches() && name.group(1).length() < 18)
+          .map(name -> Long.parseLong(name.group(1)))
+          .toList();
+    }
   }
 
   private static String host() {

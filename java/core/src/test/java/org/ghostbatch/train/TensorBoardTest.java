@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.Collectors;
 import java.util.stream.LongStream;
 import org.ghostbatch.data.Dataset;
@@ -300,6 +301,59 @@ class TensorBoardTest {
                 .listener(new TensorBoard(file))
                 .on(device)) {
       assertEquals(3, trainer.fit(TRAIN, TEST).updates());
+    }
+  }
+
+  @Test
+  void aRunThatBeginsAnewDropsAllOfItsFirstCourse() throws IOException {
+    try (EventFile first = EventFile.create(folder, 0)) {
+      first.scalars(1, List.of("x"), new double[] {1});
+    }
+    try (EventFile second = EventFile.create(folder, 0)) {
+      second.scalars(1, List.of("x"), new double[] {1});
+    }
+    List<Long> starts = new ArrayList<>();
+    for (Path file : EventReader.files(folder)) {
+      for (Event event : EventReader.read(Files.readAllBytes(file), false)) {
+        if (event.sessionStatus() == 1) {
+          starts.add(event.step());
+        }
+      }
+    }
+    assertEquals(List.of(1L), starts);
+  }
+
+  @Test
+  void namesHaveDigitsThatReadersKnow() throws IOException {
+    Locale before = Locale.getDefault();
+    Locale.setDefault(new Locale("ar", "EG"));
+    try (EventFile file = EventFile.create(folder, 0)) {
+      String name = file.path().getFileName().toString();
+      assertTrue(name.matches("events\\.out\\.tfevents\\.[0-9]{10}\\..*"), name);
+    } finally {
+      Locale.setDefault(before);
+    }
+  }
+
+  @Test
+  void validationIsThere() throws IOException {
+    try (Device device = Device.of("cpu", 1);
+        Trainer trainer =
+            Trainer.of(TinyData.withoutNorm())
+                .batchSize(100)
+                .epochs(1)
+                .validation(0.1)
+                .listener(new TensorBoard(folder))
+                .on(device)) {
+      EpochRow row = trainer.fit(TRAIN, TEST).last();
+      List<Float> accuracies = new ArrayList<>();
+      for (Event event :
+          EventReader.read(Files.readAllBytes(EventReader.files(folder).get(0)), false)) {
+        event.scalars().stream()
+            .filter(scalar -> scalar.tag().equals("epoch/validation_accuracy"))
+            .forEach(scalar -> accuracies.add(scalar.value()));
+      }
+      assertEquals(List.of((float) row.validationAccuracy()), accuracies);
     }
   }
 }

@@ -10,7 +10,6 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
@@ -184,6 +183,7 @@ public final class StudyRunner {
         spec.updates() > 0
             ? summary.getLong("updates") == spec.updates()
             : summary.getInt("epochs") == spec.trainedEpochs();
+    whole |= RunFolder.stoppedEarly(run);
     // A run that was stopped within its last epoch has a row for that, but was not evaluated.
     whole &= !summary.isNull("train_accuracy") && !summary.isNull("test_accuracy");
     return whole ? StudyResult.of(arm.name(), read(run.resolve(START)), summary) : null;
@@ -200,10 +200,11 @@ public final class StudyRunner {
             spec.data() + " " + spec.dataDir() + " " + spec.imageSize(), key -> load(spec));
     Path run = runFolder(arm, seed);
     try (RunFolder saved = open(run, spec);
+        TensorBoard board = new TensorBoard(run);
         Trainer made =
             Trainer.of(spec, pair.train().classes())
                 .listener(saved)
-                .listener(new TensorBoard(run))
+                .listener(board)
                 .listener(new StartRecorder(run.resolve(START)))
                 .listener(progress)
                 .on(device)) {
@@ -232,8 +233,7 @@ public final class StudyRunner {
       }
       begun.close();
     }
-    clear(run);
-    return RunFolder.create(run);
+    return RunFolder.replace(run);
   }
 
   private void fit(Trainer made, Dataset train, Dataset test, RunFolder saved) {
@@ -276,19 +276,6 @@ public final class StudyRunner {
         AtomicFiles.write(file, HexFormat.of().formatHex(digest).getBytes(StandardCharsets.UTF_8));
       } catch (NoSuchAlgorithmException e) {
         throw new IllegalStateException("[study] needs SHA-256, got a JVM without it", e);
-      }
-    }
-  }
-
-  /** Removes the files of a run that was not finished. */
-  private static void clear(Path run) {
-    if (Files.isDirectory(run)) {
-      try (Stream<Path> files = Files.walk(run)) {
-        for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
-          Files.delete(file);
-        }
-      } catch (IOException e) {
-        throw new UncheckedIOException("[study] cannot clear " + run + ": " + e.getMessage(), e);
       }
     }
   }

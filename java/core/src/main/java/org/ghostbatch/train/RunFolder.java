@@ -5,7 +5,6 @@ import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
-import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,6 +12,8 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 import org.ghostbatch.device.Engine;
 import org.ghostbatch.io.AtomicFiles;
@@ -46,17 +47,26 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   static final String BEST = "best";
   private static final String LOCK = ".lock";
   private static final String DAMAGED = ".damaged";
+  private static final String BEST_NAME = "epoch-[0-9]+\\.safetensors";
   private static final int KEPT = 2;
   private static final Logger LOG = System.getLogger("org.ghostbatch");
 
+  /**
+   * Folders that this process has open. A second channel on a lock file may not even be opened: on
+   * POSIX its closing lets go of the process's lock.
+   */
+  private static final Set<Path> OPEN = ConcurrentHashMap.newKeySet();
+
   private final Path folder;
+  private final Path real;
   private final FileChannel channel;
   private final FileLock lock;
   private TrainingSpec spec;
   private Checkpoint checkpoint;
 
-  private RunFolder(Path folder, FileChannel channel, FileLock lock) {
+  private RunFolder(Path folder, Path real, FileChannel channel, FileLock lock) {
     this.folder = folder;
+    this.real = real;
     this.channel = channel;
     this.lock = lock;
   }
@@ -67,15 +77,8 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
    * @throws IllegalArgumentException where it holds a run already, or another process uses it
    */
   public static RunFolder create(Path folder) {
-    Check.present("run folder", "a path", folder);
-    try {
-      Files.createDirectories(folder);
-    } catch (IOException e) {
-      throw new UncheckedIOException(
-          "[run folder] cannot make " + folder + ": " + e.getMessage(), e);
-    }
-    RunFolder opened = lock(folder);
-    for (String file : List.of(CONFIG, METRICS, MODEL, SUMMARY, CHECKPOINTS)) {
+    RunFolder opened = made(folder);
+    for (String file : List.of(CONFIG, METRICS, MODEL, SUMMARY, CHECKPOINTS, BEST)) {
       if (Files.exists(folder.resolve(file))) {
         opened.close();
         throw Check.bad(
@@ -83,6 +86,40 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
       }
     }
     return opened;
+  }
+
+  /**
+   * Makes a folder for a new run in the place of what an earlier one has left there, which is
+   * removed.
+   *
+   * @throws IllegalArgumentException where another process uses it
+   */
+  public static RunFolder replace(Path folder) {
+    RunFolder opened = made(folder);
+    try (Stream<Path> files = Files.walk(folder)) {
+      // A folder comes before its files, so that this is from the inside out.
+      for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+        if (!file.equals(folder) && !file.equals(folder.resolve(LOCK))) {
+          Files.delete(file);
+        }
+      }
+      return opened;
+    } catch (IOException e) {
+      opened.close();
+      throw new UncheckedIOException(
+          "[run folder] cannot clear " + folder + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static RunFolder made(Path folder) {
+    Check.present("run folder", "a path", folder);
+    try {
+      Files.createDirectories(folder);
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[run folder] cannot make " + folder + ": " + e.getMessage(), e);
+    }
+    return lock(folder);
   }
 
   /**
@@ -153,26 +190,36 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
 
   private static RunFolder lock(Path folder) {
     try {
-      FileChannel channel =
-          FileChannel.open(
-              folder.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-      FileLock lock = tryLock(channel);
-      if (lock == null) {
-        channel.close();
+      Path real = folder.toRealPath();
+      RunFolder opened = OPEN.add(real) ? tryLock(folder, real) : null;
+      if (opened == null) {
         throw Check.bad("run folder", "a folder that no other run uses", folder);
       }
-      return new RunFolder(folder, channel, lock);
+      return opened;
     } catch (IOException e) {
       throw new UncheckedIOException(
           "[run folder] cannot open " + folder + ": " + e.getMessage(), e);
     }
   }
 
-  private static FileLock tryLock(FileChannel channel) throws IOException {
+  /** Null where another process has the lock. */
+  private static RunFolder tryLock(Path folder, Path real) throws IOException {
+    RunFolder opened = null;
+    FileChannel channel = null;
     try {
-      return channel.tryLock();
-    } catch (OverlappingFileLockException e) {
-      return null; // held by this process
+      channel =
+          FileChannel.open(
+              folder.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+      FileLock lock = channel.tryLock();
+      opened = lock == null ? null : new RunFolder(folder, real, channel, lock);
+      return opened;
+    } finally {
+      if (opened == null) {
+        if (channel != null) {
+          channel.close();
+        }
+        OPEN.remove(real);
+      }
     }
   }
 
@@ -203,6 +250,28 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
    */
   public static Path summaryFile(Path folder) {
     return folder.resolve(SUMMARY);
+  }
+
+  /**
+   * Whether the run in a folder ended early, for its validation did not get better any more, as its
+   * metrics say.
+   */
+  public static boolean stoppedEarly(Path folder) {
+    TrainingSpec spec = config(folder);
+    if (spec.earlyStop() == 0) {
+      return false;
+    }
+    RunState state = new RunState();
+    try (Stream<String> lines = Files.lines(folder.resolve(METRICS))) {
+      lines
+          .skip(1)
+          .map(EpochRow::parse)
+          .forEach(row -> state.validated(row.validationLoss(), row.validationAccuracy()));
+    } catch (IOException e) {
+      throw new UncheckedIOException(
+          "[run folder] cannot read " + folder.resolve(METRICS) + ": " + e.getMessage(), e);
+    }
+    return state.sinceBest >= spec.earlyStop();
   }
 
   public Path path() {
@@ -355,7 +424,10 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     }
     List<Path> best = best(trainer).stream().map(this::bestFile).toList();
     try (Stream<Path> files = Files.list(folder.resolve(BEST))) {
-      files.filter(file -> !best.contains(file)).forEach(RunFolder::remove);
+      files
+          .filter(file -> file.getFileName().toString().matches(BEST_NAME))
+          .filter(file -> !best.contains(file))
+          .forEach(RunFolder::remove);
     } catch (IOException e) {
       throw new UncheckedIOException(
           "[run folder] cannot read " + folder.resolve(BEST) + ": " + e.getMessage(), e);
@@ -437,6 +509,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
       if (channel.isOpen()) {
         lock.release();
         channel.close();
+        OPEN.remove(real);
       }
     } catch (IOException e) {
       throw new UncheckedIOException(

@@ -43,13 +43,13 @@ final class RunState {
   final List<EpochRow> rows = new ArrayList<>();
 
   /** Takes an epoch's validation figures: better is more accurate, or as accurate at less loss. */
-  void validated(Evaluation validation) {
+  void validated(double validationLoss, double validationAccuracy) {
     boolean better =
-        !(validation.accuracy() <= bestAccuracy)
-            || validation.accuracy() == bestAccuracy && validation.loss() < bestLoss;
+        !(validationAccuracy <= bestAccuracy)
+            || validationAccuracy == bestAccuracy && validationLoss < bestLoss;
     if (better) {
-      bestAccuracy = validation.accuracy();
-      bestLoss = validation.loss();
+      bestAccuracy = validationAccuracy;
+      bestLoss = validationLoss;
       sinceBest = 0;
     } else {
       sinceBest++;

@@ -635,7 +635,7 @@ public final class Trainer implements AutoCloseable {
         average.afterEpoch(state.epoch, engine.parameters());
       }
       if (validated != null) {
-        state.validated(validated);
+        state.validated(validated.loss(), validated.accuracy());
       }
       for (TrainingListener listener : listeners) {
         listener.onEpochEnd(this, row);

@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
+import org.ghostbatch.ForkedJvm;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
@@ -172,5 +173,67 @@ class RunFolderTest {
           Predictor.load(path, device).evaluate(TEST).accuracy(),
           1e-9);
     }
+  }
+
+  /** Tries to open the folder of a run; prints whether it could. */
+  public static final class Other {
+    public static void main(String[] arguments) {
+      try {
+        RunFolder.replace(Path.of(arguments[0])).close();
+        System.out.println("opened");
+      } catch (IllegalArgumentException e) {
+        System.out.println(e.getMessage());
+      }
+    }
+  }
+
+  /** On POSIX whoever closes a lock file lets go of the lock that its process has. */
+  @Test
+  void anAttemptOfItsOwnProcessLeavesAFolderLocked() throws Exception {
+    Path path = folder.resolve("run");
+    RunFolder run = RunFolder.create(path);
+    assertThrows(IllegalArgumentException.class, () -> RunFolder.create(path));
+    assertThrows(IllegalArgumentException.class, () -> RunFolder.replace(path));
+    String other = ForkedJvm.named("locked").run(60, Other.class, path.toString()).output();
+    assertTrue(other.contains("a folder that no other run uses"), other);
+    run.close();
+    other = ForkedJvm.named("unlocked").run(60, Other.class, path.toString()).output();
+    assertTrue(other.contains("opened"), other);
+    RunFolder.create(path).close();
+  }
+
+  @Test
+  void replacingARunRemovesAllButItsLock() throws IOException {
+    Path path = folder.resolve("run");
+    Files.createDirectories(path.resolve("best/deeper"));
+    Files.writeString(path.resolve("best/deeper/file"), "");
+    Files.writeString(path.resolve("config.json"), "{");
+    RunFolder.replace(path).close();
+    assertEquals(new TreeSet<>(List.of(".lock")), files(path));
+  }
+
+  @Test
+  void filesThatAreNotOfARunStay() throws IOException {
+    Path path = folder.resolve("run");
+    Path theirs = Files.createDirectories(path.resolve("best")).resolve("thesis.txt");
+    Files.writeString(theirs, "");
+    assertThrows(IllegalArgumentException.class, () -> RunFolder.create(path));
+    Files.delete(theirs);
+    Files.delete(theirs.getParent());
+    try (Device device = Device.of("cpu", 1);
+        RunFolder run = RunFolder.create(path);
+        Trainer trainer =
+            Trainer.of(TinyData.withoutNorm())
+                .batchSize(100)
+                .epochs(3)
+                .validation(0.1)
+                .keepBest(1)
+                .listener(run)
+                .on(device)) {
+      Files.writeString(Files.createDirectories(theirs.getParent()).resolve("thesis.txt"), "");
+      trainer.fit(TRAIN, TEST);
+    }
+    assertTrue(Files.exists(theirs));
+    assertEquals(2, files(theirs.getParent()).size());
   }
 }

@@ -5,7 +5,8 @@ import java.util.concurrent.CountDownLatch;
 /**
  * Ctrl-C and SIGTERM while a run is under way: the run is asked to stop, and the JVM ends, with
  * status 130 or 143, only after this was closed: after the run has saved what it has and freed its
- * native memory.
+ * native memory. Until {@link #hold} there is nothing to save, and the JVM ends at once: data may
+ * take minutes to download and decode.
  *
  * <p>On these signals the JVM runs its shutdown hooks while all threads go on; this hook waits for
  * the running thread.
@@ -15,6 +16,7 @@ final class Interrupt implements AutoCloseable {
   private final Thread hook = new Thread(this::raise, "ghostbatch-interrupt");
   private Runnable stop = () -> {};
   private boolean raised;
+  private boolean held;
 
   Interrupt() {
     Runtime.getRuntime().addShutdownHook(hook);
@@ -31,6 +33,12 @@ final class Interrupt implements AutoCloseable {
     }
   }
 
+  /** From now on the JVM waits for the run; false where it is ending already. */
+  synchronized boolean hold() {
+    held = !raised;
+    return held;
+  }
+
   /** Whether a signal came. */
   synchronized boolean raised() {
     return raised;
@@ -40,6 +48,9 @@ final class Interrupt implements AutoCloseable {
     synchronized (this) {
       raised = true;
       stop.run();
+      if (!held) {
+        return;
+      }
     }
     try {
       over.await();

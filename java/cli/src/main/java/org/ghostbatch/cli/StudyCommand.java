@@ -109,6 +109,7 @@ final class StudyCommand implements Callable<Integer> {
               + opened.threads()
               + " threads; "
               + folder);
+      interrupt.hold();
       interrupt.stopWith(runner::stop);
       StudyTable table = runner.run();
       terminal.clear();

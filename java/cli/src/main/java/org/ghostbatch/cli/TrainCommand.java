@@ -209,6 +209,9 @@ final class TrainCommand implements Callable<Integer> {
         Device opened = device.open(spec)) {
       DataPair data =
           Datasets.load(spec.data(), spec.dataOptions(loading.options(opened.threads(), terminal)));
+      if (!interrupt.hold()) {
+        return Main.DONE;
+      }
       Dataset train = training(spec, data);
       Dataset test = data.test().withNormalization(data.normalization());
       RunListener listener = new RunListener(new TrainProgress(terminal, "", true));

@@ -16,6 +16,8 @@ final class TrainProgress implements TrainingListener {
   private final String label;
   private final boolean epochLines;
   private long begin;
+  private long updatesBefore; // of the run's parts that went before
+  private long samplesBefore;
   private long shown;
   private long total;
   private int epochs;
@@ -33,6 +35,8 @@ final class TrainProgress implements TrainingListener {
   @Override
   public void onStart(Trainer trainer) {
     begin = System.nanoTime();
+    updatesBefore = trainer.updates();
+    samplesBefore = trainer.samples();
     epochs = (int) Math.ceil(trainer.epochs());
     total = trainer.spec().updates();
     for (int epoch = 0; trainer.spec().updates() == 0 && epoch < epochs; epoch++) {
@@ -50,22 +54,38 @@ final class TrainProgress implements TrainingListener {
       return;
     }
     shown = now;
-    double seconds = (now - begin) / 1e9;
-    double done = (double) trainer.updates() / total;
-    int filled = (int) (BAR * done);
     terminal.status(
-        String.format(
-            Locale.ROOT,
-            "%s[%s%s] %3.0f %%  update %d/%d  loss %.4f  %,.0f images/s  %s left",
-            label,
-            "#".repeat(filled),
-            ".".repeat(BAR - filled),
-            100 * done,
-            trainer.updates(),
-            total,
-            trainer.lastLoss(),
-            trainer.samples() / seconds,
-            Figures.duration(seconds / done - seconds)));
+        label
+            + bar(
+                trainer.updates(),
+                total,
+                trainer.updates() - updatesBefore,
+                trainer.samples() - samplesBefore,
+                (now - begin) / 1e9,
+                trainer.lastLoss()));
+  }
+
+  /**
+   * The bar's text.
+   *
+   * @param here updates that this part of the run has made, in so many seconds
+   * @param samples likewise
+   */
+  static String bar(
+      long updates, long total, long here, long samples, double seconds, double loss) {
+    double done = (double) updates / total;
+    int filled = (int) (BAR * done);
+    return String.format(
+        Locale.ROOT,
+        "[%s%s] %3.0f %%  update %d/%d  loss %.4f  %,.0f images/s  %s left",
+        "#".repeat(filled),
+        ".".repeat(BAR - filled),
+        100 * done,
+        updates,
+        total,
+        loss,
+        samples / seconds,
+        Figures.duration(seconds / here * (total - updates)));
   }
 
   @Override

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.awt.image.BufferedImage;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -24,6 +25,8 @@ import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingSpec;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -437,6 +440,25 @@ class RunTest {
     String next =
         "train --model f1 --data strokes --train-samples 600 --batch 100 --epochs 1 --quiet --init-from ";
     assertEquals(0, Cli.line(next + out + " --out " + folder.resolve("next-" + signal)).status());
+  }
+
+  @Test
+  @DisabledOnOs(OS.WINDOWS)
+  void aSignalWhileDataIsLoadedEndsAtOnce() throws Exception {
+    Path data = Files.createDirectories(folder.resolve("stalled"));
+    Path pipe = data.resolve("train_x.npy");
+    new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor();
+    Path out = folder.resolve("never");
+    List<String> arguments =
+        List.of(
+            ("train --model f1 --batch 100 --epochs 1 --data npy:" + data + " --out " + out)
+                .split(" "));
+    try (Fork fork = Fork.ghostbatch(folder, arguments);
+        var writer = new FileOutputStream(pipe.toFile())) { // returns once it is being read
+      new ProcessBuilder("kill", "-TERM", Long.toString(fork.pid())).start().waitFor();
+      assertEquals(143, fork.await(20), fork.err());
+    }
+    assertFalse(Files.exists(out));
   }
 
   @Test

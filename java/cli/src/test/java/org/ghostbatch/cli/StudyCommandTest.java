@@ -150,4 +150,23 @@ class StudyCommandTest {
         rest.err());
     assertEquals(7, Files.readAllLines(out.resolve("runs.csv")).size());
   }
+
+  @Test
+  void aRunThatStopsEarlyCounts() throws Exception {
+    Path file =
+        Files.writeString(
+            folder.resolve("early.json"),
+            STUDY.replace(
+                "\"epochs\": 2, \"schedule\": \"constant(rate=0.01)\"",
+                "\"epochs\": 5, \"schedule\": \"constant(rate=0)\", \"validation\": 0.1, \"early_stop\": 1"));
+    Path out = folder.resolve("early");
+    String line = "study " + file + " --seeds 1 --train-samples 500 --out " + out;
+    Cli cli = Cli.line(line);
+    assertEquals(0, cli.status(), cli::err);
+    assertEquals(4, Files.readAllLines(out.resolve("runs.csv")).size(), cli::err);
+    assertEquals(3, Files.readAllLines(out.resolve("SB-seed3/metrics.csv")).size());
+    Cli again = Cli.line(line);
+    assertEquals(
+        3, again.err().lines().filter(text -> text.endsWith("(done before)")).count(), again::err);
+  }
 }

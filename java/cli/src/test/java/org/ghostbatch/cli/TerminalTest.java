@@ -39,4 +39,11 @@ class TerminalTest {
     assertEquals("512 B", Figures.bytes(512));
     assertEquals("1.5 MiB", Figures.bytes(1.5 * 1024 * 1024));
   }
+
+  @Test
+  void theBarOfAResumedRunCountsWhatThisPartOfItDid() {
+    assertEquals(
+        "[############............]  50 %  update 500/1000  loss 0.2500  640 images/s  50.0 s left",
+        TrainProgress.bar(500, 1000, 100, 6400, 10, 0.25));
+  }
 }

@@ -44,8 +44,8 @@ public final class EventFile implements AutoCloseable {
   /**
    * Starts a file in a folder; its name sorts behind those that are there.
    *
-   * @param steps done before: readers forget what earlier files say of later steps, and so all where
-   *     the run begins anew
+   * @param steps done before: readers forget what earlier files say of later steps, and so all
+   *     where the run begins anew
    */
   public static EventFile create(Path folder, long steps) {
     try {
@@ -76,7 +76,10 @@ public final class EventFile implements AutoCloseable {
     }
     return String.format(
         Locale.ROOT, // not all languages have ASCII digits
-        "events.out.tfevents.%010d.%s.%d", second, host(), ProcessHandle.current().pid());
+        "events.out.tfevents.%010d.%s.%d",
+        second,
+        host(),
+        ProcessHandle.current().pid());
   }
 
   /** Seconds in the names of the files that are there. */

@@ -144,6 +144,11 @@ class ImageFileTest {
     // 0, 127 and 129 of 65535 lie on both sides of half of 1/255.
     assertArrayEquals(
         new byte[] {0, 0, 1, (byte) 255}, ImageFile.read(grey16, new SampleShape(1, 4, 1)));
+    byte[] colours = {0, 0, 127, 0, (byte) 129, (byte) 254, (byte) 126, (byte) 254, (byte) 125, 1, 1, 2, 2};
+    Path rgb16 = write("rgb16.png", png(2, 1, 16, 2, chunk("IDAT", deflated(colours))));
+    assertArrayEquals(
+        new byte[] {0, 1, (byte) 254, (byte) 253, 1, 2},
+        ImageFile.read(rgb16, new SampleShape(1, 2, 3)));
     byte[] bits = {0, 0b00_01_10_11};
     Path grey2 = write("grey2.png", png(4, 1, 2, 0, chunk("IDAT", deflated(bits))));
     assertArrayEquals(

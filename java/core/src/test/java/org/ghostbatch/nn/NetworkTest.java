@@ -11,7 +11,11 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.ghostbatch.data.SampleShape;
+import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.device.EngineSpec;
+import org.ghostbatch.device.LoadSpec;
+import org.ghostbatch.device.NetworkPlan;
 import org.junit.jupiter.api.Test;
 
 class NetworkTest {
@@ -256,6 +260,34 @@ class NetworkTest {
       String text = network.summary(device, 2, 4096, 128);
       assertTrue(text.contains("micro-batch of 128, 2 threads: "), text);
       assertTrue(text.contains("largest ghost batch that fits"), text);
+    }
+  }
+
+  @Test
+  void memoryIsSane() {
+    try (Device device = Device.of("cpu")) {
+      for (String model : Models.names()) {
+        assertFits(device, Models.byName(model, 10), "32x32x3", 128, 1.75);
+      }
+      assertFits(device, Models.alexnet(1000), "224x224x3", 128, 2.5);
+      assertFits(device, Models.vgg16(1000), "224x224x3", 32, 2.5);
+    }
+  }
+
+  private static void assertFits(
+      Device device, Sequential layers, String shape, int ghost, double gibibytes) {
+    Network network = Network.of(layers, SampleShape.parse(shape));
+    try (NetworkPlan plan = network.compile(device)) {
+      LoadSpec load =
+          LoadSpec.of(
+              network.inputShape().height(),
+              network.inputShape().width(),
+              network.inputShape().channels());
+      int microBatch = MicroBatch.of(network, ghost);
+      long bytes =
+          device.predictBytes(
+              2, plan, new EngineSpec(DataType.F32, microBatch, ghost, true, false, load));
+      assertTrue(bytes < gibibytes * (1 << 30), network + ": " + bytes);
     }
   }
 

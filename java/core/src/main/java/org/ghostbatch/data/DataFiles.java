@@ -9,6 +9,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.zip.GZIPInputStream;
 import java.util.zip.ZipException;
@@ -17,6 +18,8 @@ import java.util.zip.ZipException;
 final class DataFiles {
   // DEFLATE never packs better; a header that claims more is not true.
   private static final long MAX_GZIP_RATIO = 1032;
+
+  private static final long USUAL_GZIP_RATIO = 8;
 
   private DataFiles() {}
 
@@ -55,15 +58,37 @@ final class DataFiles {
     }
 
     void read(byte[] target, int from, int length, String what) throws IOException {
-      int read;
-      try {
-        read = stream.readNBytes(target, from, length);
-      } catch (EOFException e) {
-        throw invalid("a complete gzip file", "a cut one");
-      }
-      offset += read;
+      int read = readSome(target, from, length);
       if (read < length) {
         throw invalid(length + " bytes of " + what, "only " + read);
+      }
+    }
+
+    /**
+     * The next bytes, for which the file was asked with {@link #requireSize}: in a packed file they
+     * may still not be, so memory is taken as they come.
+     */
+    byte[] read(int length, String what) throws IOException {
+      long expected = packed ? Math.max(1 << 16, packedSize * USUAL_GZIP_RATIO) : length;
+      byte[] bytes = new byte[(int) Math.min(length, expected)];
+      for (int count = 0; ; bytes = Arrays.copyOf(bytes, (int) Math.min(length, 2L * count))) {
+        count += readSome(bytes, count, bytes.length - count);
+        if (count < bytes.length) {
+          throw invalid(length + " bytes of " + what, "only " + count);
+        }
+        if (count == length) {
+          return bytes;
+        }
+      }
+    }
+
+    private int readSome(byte[] target, int from, int length) throws IOException {
+      try {
+        int read = stream.readNBytes(target, from, length);
+        offset += read;
+        return read;
+      } catch (EOFException e) {
+        throw invalid("a complete gzip file", "a cut one");
       }
     }
 

@@ -142,8 +142,7 @@ public final class Mnist {
       throws IOException {
     in.requireSize((long) header + length, length + " bytes of " + what);
     in.requireHeap(length);
-    byte[] values = new byte[length];
-    in.read(values, 0, length, what);
+    byte[] values = in.read(length, what);
     in.requireEnd();
     return values;
   }

@@ -29,7 +29,7 @@ public final class Npy {
   private static final int MAX_HEADER = 10_000; // as in NumPy
   private static final int MAX_VALUES = Integer.MAX_VALUE - 16;
   private static final int PIECE = 1 << 16;
-  private static final int MAX_CLASSES = 1 << 20;
+  private static final int MAX_CLASSES = 1 << 16; // each of them gets a name
   private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
 
   /** Bytes of an element, by the type's name without byte order. */
@@ -193,13 +193,13 @@ public final class Npy {
     int[] sizes = new int[parts.length];
     long product = 1;
     for (int i = 0; i < sizes.length; i++) {
-      boolean valid = parts[i].matches("[0-9]{1,10}") && Long.parseLong(parts[i]) > 0;
-      product = valid ? product * Long.parseLong(parts[i]) : Long.MAX_VALUE;
+      long size = parts[i].matches("[0-9]{1,10}") ? Long.parseLong(parts[i]) : 0;
+      product = size > 0 && size <= MAX_VALUES ? product * size : Long.MAX_VALUE;
       if (product > MAX_VALUES) {
         throw in.invalid(
             "a shape of sizes >= 1 and at most " + MAX_VALUES + " values", "(" + shape + ")", at);
       }
-      sizes[i] = Integer.parseInt(parts[i]);
+      sizes[i] = (int) size;
     }
     return sizes;
   }

@@ -274,7 +274,7 @@ class NpyTest {
     refused(
         x,
         file(1, header("<i4", false, "(3,)"), numbers("<i4", 0, -1, 0)),
-        "labels in [0, 1048576), got -1",
+        "labels in [0, 65536), got -1",
         "y.npy, offset 132");
     refused(
         x,

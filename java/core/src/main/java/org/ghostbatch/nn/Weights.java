@@ -252,10 +252,18 @@ public record Weights(double[] parameters, double[] statistics) {
       return part.substring(0, end);
     }
 
+    private static String withoutZeros(String digits) {
+      int from = 0;
+      while (from < digits.length() - 1 && digits.charAt(from) == '0') {
+        from++;
+      }
+      return digits.substring(from);
+    }
+
     /** Digits by value: the longer is the larger, once leading zeros are gone. */
     private static int number(String a, String b) {
-      String left = a.replaceFirst("^0+(?=.)", "");
-      String right = b.replaceFirst("^0+(?=.)", "");
+      String left = withoutZeros(a);
+      String right = withoutZeros(b);
       int order = Integer.compare(left.length(), right.length());
       return order != 0 ? order : left.compareTo(right);
     }

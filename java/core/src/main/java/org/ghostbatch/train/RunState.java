@@ -123,6 +123,18 @@ final class RunState {
     return state;
   }
 
+  /**
+   * @throws IllegalArgumentException where no run of this plan comes by here
+   */
+  void requireOn(TrainingPlan plan) {
+    if (rows.size() != epoch || epoch > Math.ceil(plan.epochs()) || done > plan.updatesOf(epoch)) {
+      throw Check.bad(
+          "checkpoint",
+          "a state between two updates of a run of " + plan.epochs() + " epochs",
+          epoch + " epochs, " + rows.size() + " rows, " + done + " updates of the next epoch");
+    }
+  }
+
   private static int count(int value) {
     return (int) count((long) value);
   }

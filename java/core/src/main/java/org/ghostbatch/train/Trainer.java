@@ -775,6 +775,7 @@ public final class Trainer implements AutoCloseable {
                     "trainer", "the " + name + " that the run began with, " + theirs, value);
               }
             });
+    checkpoint.state().requireOn(plan);
     Map<String, Tensor> tensors = stateTensors();
     if (!tensors.keySet().equals(checkpoint.names())) {
       throw Check.bad("trainer", "a checkpoint with " + tensors.keySet(), checkpoint.names());

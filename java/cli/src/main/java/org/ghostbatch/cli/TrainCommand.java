@@ -342,6 +342,11 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     @Override
+    public void onEvaluation(Trainer trainer, int done, int of) {
+      progress.onEvaluation(trainer, done, of);
+    }
+
+    @Override
     public void onCheckpoint(Trainer trainer) {
       folder.onCheckpoint(trainer);
     }

@@ -1,109 +1,214 @@
 package org.ghostbatch.cli;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
+import java.util.function.LongSupplier;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
 
 /**
- * How a training goes: a bar that moves on a terminal, and a line an epoch where those are wanted.
+ * How a training goes: a bar that moves on a terminal; and where those are wanted a line an epoch,
+ * and off a terminal one a minute within long epochs.
  */
 final class TrainProgress implements TrainingListener {
-  private static final int BAR = 24;
   private static final long NANOS_BETWEEN = 100_000_000;
+  private static final long NANOS_BETWEEN_LINES = 60_000_000_000L;
+  private static final int[] BARS = {24, 16, 10};
+
+  /** Images/s are of so many spans of so long: the last five seconds, or the last update. */
+  private static final int SPANS = 20;
+
+  private static final long NANOS_OF_SPAN = 250_000_000;
 
   private final Terminal terminal;
   private final String label;
-  private final boolean epochLines;
+  private final boolean lines;
+  private final LongSupplier clock;
+
+  // Of the run.
   private long begin;
-  private long updatesBefore; // of the run's parts that went before
-  private long samplesBefore;
+  private long total; // updates
+  private double epochs;
+  private double doneBefore; // part of the run that an earlier process did
+  private int epoch;
+  private int inEpoch; // updates of it
+
+  // Of what is shown.
   private long shown;
-  private long total;
-  private int epochs;
+  private long lastLine;
+
+  // Training time and samples, a ring of what they were at the ends of spans.
+  private final long[] times = new long[SPANS];
+  private final long[] samples = new long[SPANS];
+  private int spans;
+  private long time;
+  private long last; // when the update, or what lies between two of them, began
 
   /**
    * @param label in front of the bar
-   * @param epochLines whether each epoch leaves a line
+   * @param lines whether lines stay
    */
-  TrainProgress(Terminal terminal, String label, boolean epochLines) {
+  TrainProgress(Terminal terminal, String label, boolean lines) {
+    this(terminal, label, lines, System::nanoTime);
+  }
+
+  TrainProgress(Terminal terminal, String label, boolean lines, LongSupplier clock) {
     this.terminal = terminal;
     this.label = label;
-    this.epochLines = epochLines;
+    this.lines = lines;
+    this.clock = clock;
   }
 
   @Override
   public void onStart(Trainer trainer) {
-    begin = System.nanoTime();
-    updatesBefore = trainer.updates();
-    samplesBefore = trainer.samples();
-    epochs = (int) Math.ceil(trainer.epochs());
-    total = trainer.spec().updates();
-    for (int epoch = 0; trainer.spec().updates() == 0 && epoch < epochs; epoch++) {
-      total += trainer.updatesOf(epoch);
+    begin = clock.getAsLong();
+    last = begin;
+    lastLine = begin;
+    shown = begin - NANOS_BETWEEN;
+    total = trainer.totalUpdates();
+    epochs = trainer.epochs();
+    long left = trainer.updates();
+    for (epoch = 0; left >= trainer.updatesOf(epoch); epoch++) {
+      left -= trainer.updatesOf(epoch);
     }
+    inEpoch = (int) left;
+    doneBefore = done(trainer);
+    keepSpan(trainer);
   }
 
   @Override
   public void onUpdate(Trainer trainer) {
-    if (!terminal.overwrites()) {
-      return;
+    if (++inEpoch == trainer.updatesOf(epoch)) {
+      epoch++;
+      inEpoch = 0;
     }
-    long now = System.nanoTime();
-    if (now - shown < NANOS_BETWEEN && trainer.updates() < total) {
-      return;
+    long now = clock.getAsLong();
+    time += now - last;
+    last = now;
+    if (time - times[(spans - 1) % SPANS] >= NANOS_OF_SPAN) {
+      keepSpan(trainer);
     }
-    shown = now;
-    terminal.status(
-        label
-            + bar(
-                trainer.updates(),
-                total,
-                trainer.updates() - updatesBefore,
-                trainer.samples() - samplesBefore,
-                (now - begin) / 1e9,
-                trainer.lastLoss()));
+    if (terminal.overwrites()) {
+      if (now - shown >= NANOS_BETWEEN || trainer.updates() == total) {
+        shown = now;
+        terminal.status(training(trainer, now));
+      }
+    } else if (lines && now - lastLine >= NANOS_BETWEEN_LINES) {
+      lastLine = now;
+      terminal.line(label + String.join(", ", figures(trainer, now)));
+    }
   }
 
-  /**
-   * The bar's text.
-   *
-   * @param here updates that this part of the run has made, in so many seconds
-   * @param samples likewise
-   */
-  static String bar(
-      long updates, long total, long here, long samples, double seconds, double loss) {
-    double done = (double) updates / total;
-    int filled = (int) (BAR * done);
-    return String.format(
-        Locale.ROOT,
-        "[%s%s] %3.0f %%  update %d/%d  loss %.4f  %,.0f images/s  %s left",
-        "#".repeat(filled),
-        ".".repeat(BAR - filled),
-        100 * done,
-        updates,
-        total,
-        loss,
-        samples / seconds,
-        Figures.duration(seconds / here * (total - updates)));
+  @Override
+  public void onEvaluation(Trainer trainer, int done, int of) {
+    long now = clock.getAsLong();
+    last = now; // evaluation is no training time
+    if (terminal.overwrites() && now - shown >= NANOS_BETWEEN) {
+      shown = now;
+      String text = String.format(Locale.ROOT, "evaluating %,d/%,d", done, of);
+      String left =
+          done(trainer) < 1 ? "  " + left(trainer, now) : ""; // of the end nothing is known
+      List<String> texts = new ArrayList<>();
+      for (int width : BARS) {
+        texts.add(bar(trainer, width) + "  " + text + left);
+        texts.add(bar(trainer, width) + "  " + text);
+      }
+      texts.add(label + percent(trainer) + "  " + text);
+      terminal.status(texts);
+    }
+  }
+
+  /** The bar with all figures, then with fewer and fewer. */
+  private List<String> training(Trainer trainer, long now) {
+    List<String> figures = figures(trainer, now);
+    String update = figures.get(0);
+    String loss = "  " + figures.get(1);
+    String rate = "  " + figures.get(2);
+    String left = "  " + figures.get(3);
+    List<String> texts = new ArrayList<>();
+    for (int width : BARS) {
+      texts.add(bar(trainer, width) + "  " + update + loss + rate + left);
+    }
+    texts.add(bar(trainer, 10) + loss + rate + left);
+    texts.add(label + percent(trainer) + loss + rate + left);
+    texts.add(percent(trainer) + loss + rate + left);
+    texts.add(percent(trainer) + loss + left);
+    texts.add(percent(trainer) + loss);
+    texts.add(percent(trainer));
+    return texts;
+  }
+
+  /** Update, loss, images a second, time left. */
+  private List<String> figures(Trainer trainer, long now) {
+    String updates = Long.toString(total);
+    return List.of(
+        String.format(
+            Locale.ROOT, "update %" + updates.length() + "d/%s", trainer.updates(), updates),
+        String.format(Locale.ROOT, "loss %.4f", trainer.lastLoss()),
+        String.format(Locale.ROOT, "%,.0f images/s", imagesPerSecond(trainer)),
+        left(trainer, now));
+  }
+
+  private String bar(Trainer trainer, int width) {
+    int filled = (int) (width * done(trainer));
+    return label + "[" + "#".repeat(filled) + ".".repeat(width - filled) + "] " + percent(trainer);
+  }
+
+  private String percent(Trainer trainer) {
+    return String.format(Locale.ROOT, "%3.0f %%", Math.floor(100 * done(trainer)));
+  }
+
+  /** As all that this process did, evaluations included, took for its part. */
+  private String left(Trainer trainer, long now) {
+    double done = done(trainer) - doneBefore;
+    double seconds = (now - begin) / 1e9;
+    return Figures.duration(done > 0 ? seconds / done * (1 - done(trainer)) : Double.NaN) + " left";
+  }
+
+  /** Part of the run that is done, in 0..1: by epochs, as updates may grow on the way. */
+  private double done(Trainer trainer) {
+    double part = inEpoch == 0 ? 0 : (double) inEpoch / trainer.updatesOf(epoch);
+    return Math.min(1, (epoch + part) / epochs);
+  }
+
+  private void keepSpan(Trainer trainer) {
+    times[spans % SPANS] = time;
+    samples[spans % SPANS] = trainer.samples();
+    spans++;
+  }
+
+  private double imagesPerSecond(Trainer trainer) {
+    int oldest = spans < SPANS ? 0 : spans % SPANS;
+    return (trainer.samples() - samples[oldest]) / Math.max(1e-9, (time - times[oldest]) / 1e9);
   }
 
   @Override
   public void onEpochEnd(Trainer trainer, EpochRow row) {
-    if (epochLines) {
+    last = clock.getAsLong();
+    lastLine = last;
+    if (lines) {
       terminal.line(
           String.format(
               Locale.ROOT,
-              "%sepoch %d/%d: train loss %.4f, accuracy %s; test loss %.4f, accuracy %s; %,.0f images/s; %s",
+              "%sepoch %d/%.0f: train loss %.4f, accuracy %s%s%s; %,.0f images/s; %s",
               label,
               row.epoch(),
-              epochs,
+              Math.ceil(epochs),
               row.trainLoss(),
               Figures.percent(row.trainAccuracy()),
-              row.testLoss(),
-              Figures.percent(row.testAccuracy()),
+              evaluated("validation", row.validationLoss(), row.validationAccuracy()),
+              evaluated("test", row.testLoss(), row.testAccuracy()),
               row.imagesPerSecond(),
               Figures.duration(row.seconds())));
     }
+  }
+
+  private static String evaluated(String part, double loss, double accuracy) {
+    return Double.isNaN(accuracy)
+        ? ""
+        : String.format(
+            Locale.ROOT, "; %s loss %.4f, accuracy %s", part, loss, Figures.percent(accuracy));
   }
 }

@@ -162,34 +162,6 @@ class ConfigTest {
   }
 
   @Test
-  void theFileWinsOverTheRecipe() throws Exception {
-    TrainingSpec plain = spec("--recipe hoffer --model resnet44 --data cifar10");
-    assertEquals("2048", plain.batch().toString());
-    assertEquals(256, plain.ghost());
-    assertEquals(100, plain.epochs());
-    assertEquals("sqrt:256", plain.learningRate().rule().toString());
-    Path config = file("some.yaml", "model: resnet44\ndata: cifar10\nbatch: 1024\nupdates: 50\n");
-    TrainingSpec both = spec("--recipe hoffer --ghost 128 --base-batch 128 --config " + config);
-    assertEquals("1024", both.batch().toString(), "the file's");
-    assertEquals(50, both.updates(), "the file's");
-    assertEquals(0, both.epochs(), "not the recipe's beside");
-    assertEquals(128, both.ghost(), "the flag's");
-    assertEquals("sqrt:128", both.learningRate().rule().toString());
-    assertEquals(5, both.clipGradientNorm(), "the recipe's");
-    assertEquals("pad-crop-flip", both.augmentation().toString(), "the recipe's");
-    assertEquals(
-        "adam(beta1=0.9,beta2=0.999,eps=1.0E-8,weight-decay=0.0)",
-        spec("--recipe keskar --model c1 --data cifar10").optimizer().toString());
-  }
-
-  @ParameterizedTest
-  @CsvSource({"--recipe hoffer", "--recipe other --model f1", "--recipe keskar --model lenet"})
-  void aRecipeNeedsItsModel(String flags) {
-    Cli cli = Cli.line("train --data strokes " + flags);
-    assertEquals(Main.BAD_USAGE, cli.status(), cli::err);
-  }
-
-  @Test
   void aGhostMayBeNone() throws Exception {
     assertEquals(0, spec("--config " + file("none.yaml", SMALL + "ghost: none\n")).ghost());
     assertEquals(0, spec("--config " + file("null.yaml", SMALL + "ghost: null\n")).ghost());

@@ -223,7 +223,8 @@ class DataTest {
   @Test
   void downloadsAreShown() {
     var bytes = new ByteArrayOutputStream();
-    Terminal terminal = Terminal.overwriting(new PrintStream(bytes, true, StandardCharsets.UTF_8));
+    Terminal terminal =
+        Terminal.overwriting(new PrintStream(bytes, true, StandardCharsets.UTF_8), 80);
     DownloadProgress progress = DataFlags.shown(terminal);
     progress.onMessage("downloading https://a/b");
     progress.onBytes("b.gz", 1 << 20, 4 << 20);

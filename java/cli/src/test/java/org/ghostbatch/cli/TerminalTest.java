@@ -3,21 +3,33 @@ package org.ghostbatch.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
-import java.io.ByteArrayOutputStream;
-import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class TerminalTest {
   @Test
   void statusIsWrittenOverAndLeavesNothing() {
-    ByteArrayOutputStream out = new ByteArrayOutputStream();
-    Terminal terminal = Terminal.overwriting(new PrintStream(out, true, StandardCharsets.UTF_8));
+    Screen screen = new Screen(20);
+    Terminal terminal = Terminal.overwriting(screen.stream(), 20);
     terminal.status("longer");
     terminal.status("short");
+    assertEquals(List.of("short"), screen.lines());
     terminal.line("stays");
-    String eol = System.lineSeparator();
-    assertEquals("\rlonger\rshort \r     \rstays" + eol, out.toString(StandardCharsets.UTF_8));
+    assertEquals(List.of("stays", ""), screen.lines());
+    assertEquals(List.of("longer", "short"), screen.seen());
+  }
+
+  @Test
+  void theFirstThatFitsIsShown() {
+    Screen screen = new Screen(5);
+    Terminal terminal = Terminal.overwriting(screen.stream(), 5);
+    terminal.status(List.of("12345", "1234", "123"));
+    terminal.status("much too long");
+    assertEquals(List.of("1234", "much"), screen.seen());
+    // A terminal that has become narrower since its width was asked for.
+    Screen narrow = new Screen(5);
+    Terminal.overwriting(narrow.stream(), 20).status("0123456789");
+    assertEquals(0, narrow.wrapped());
   }
 
   @Test
@@ -40,10 +52,4 @@ class TerminalTest {
     assertEquals("1.5 MiB", Figures.bytes(1.5 * 1024 * 1024));
   }
 
-  @Test
-  void theBarOfAResumedRunCountsWhatThisPartOfItDid() {
-    assertEquals(
-        "[############............]  50 %  update 500/1000  loss 0.2500  640 images/s  50.0 s left",
-        TrainProgress.bar(500, 1000, 100, 6400, 10, 0.25));
-  }
 }

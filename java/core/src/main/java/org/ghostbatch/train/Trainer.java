@@ -950,6 +950,9 @@ public final class Trainer implements AutoCloseable {
     }
     try (Samples room = SampleCopy.room(device, data, chunk)) {
       for (int first = 0; first < data.count(); first += chunk) {
+        for (TrainingListener listener : listeners) {
+          listener.onEvaluation(this, first, data.count());
+        }
         int count = Math.min(chunk, data.count() - first);
         for (int i = 0; i < count; i++) {
           indices[i] = first + i;
@@ -958,6 +961,9 @@ public final class Trainer implements AutoCloseable {
         engine.step(room, rows, count, null, evaluationStep, null, null, evaluationResult);
         loss += evaluationResult.loss();
         correct += evaluationResult.correct();
+      }
+      for (TrainingListener listener : listeners) {
+        listener.onEvaluation(this, data.count(), data.count());
       }
     } finally {
       if (profiling) {

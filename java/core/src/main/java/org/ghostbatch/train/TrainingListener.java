@@ -12,6 +12,14 @@ public interface TrainingListener {
   default void onUpdate(Trainer trainer) {}
 
   /**
+   * While a data set is evaluated, from time to time.
+   *
+   * @param done samples evaluated, from 0
+   * @param of all of them
+   */
+  default void onEvaluation(Trainer trainer, int done, int of) {}
+
+  /**
    * After each epoch and its evaluation; also after the part of one in which the run was stopped,
    * not evaluated.
    */

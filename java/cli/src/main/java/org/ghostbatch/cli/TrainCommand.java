@@ -39,6 +39,7 @@ import picocli.CommandLine.Spec;
     customSynopsis =
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
             + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n"
+            + "       ghostbatch train --find-lr --model M --data D --batch B [OPTION...]%n"
             + "       ghostbatch train --resume DIR [--epochs E | --updates U] [--threads N] [--quiet]%n")
 final class TrainCommand implements Callable<Integer> {
   @Mixin private TrainFlags flags;
@@ -117,6 +118,13 @@ final class TrainCommand implements Callable<Integer> {
     Integer microBatch;
 
     @Option(
+        names = "--find-lr",
+        description =
+            "Do not train, but sweep the learning rate from 1e-6 to 10 over 100 updates (or --updates), and suggest "
+                + "one; with --out, leave lr-finder.csv there.")
+    boolean findLr;
+
+    @Option(
         names = "--profile",
         description =
             "Print where time went, by kind, kernel and layer; and write some updates call by call to "
@@ -159,6 +167,12 @@ final class TrainCommand implements Callable<Integer> {
     if (device.threads != null) {
       members.put("threads", device.threads());
     }
+    if (run.findLr) {
+      long updates = flags.batch.updates == null ? FindLearningRate.UPDATES : flags.batch.updates;
+      members.put("updates", updates).put("epochs", null).put("regime_adaptation", null);
+      // Averages and early ends are of whole runs.
+      members.put("ema", null).put("swa", null).put("early_stop", null).put("keep_best", null);
+    }
     return TrainFlags.spec(members);
   }
 
@@ -178,7 +192,7 @@ final class TrainCommand implements Callable<Integer> {
       }
     }
     TrainingSpec spec = spec();
-    Path out = run.out != null ? requireEmpty(run.out) : newFolder(spec);
+    Path out = run.out != null ? requireEmpty(run.out) : run.findLr ? null : newFolder(spec);
     return train(spec, null, out);
   }
 
@@ -234,6 +248,10 @@ final class TrainCommand implements Callable<Integer> {
         }
         interrupt.stopWith(trainer::stop);
         if (interrupt.raised()) {
+          return Main.DONE;
+        }
+        if (run.findLr) {
+          FindLearningRate.run(trainer, train, out, terminal);
           return Main.DONE;
         }
         try (RunFolder folder =
@@ -292,7 +310,7 @@ final class TrainCommand implements Callable<Integer> {
         String.format(
             Locale.ROOT,
             "%s on %s: %,d parameters, %,d training and %,d test samples, batch %s, ghost %s; %s, %d threads, "
-                + "micro-batch %d, %s; %s",
+                + "micro-batch %d, %s%s",
             spec.model(),
             spec.data(),
             trainer.network().parameterCount(),
@@ -304,7 +322,7 @@ final class TrainCommand implements Callable<Integer> {
             trainer.threads(),
             trainer.engine().microBatch(),
             Figures.bytes(trainer.engine().bytes()),
-            out));
+            out == null ? "" : "; " + out));
     if (spec.ghost() > 0 && !trainer.network().hasBatchNorm()) {
       terminal.line("note: " + spec.model() + " has no batch norm, so --ghost changes nothing");
     }

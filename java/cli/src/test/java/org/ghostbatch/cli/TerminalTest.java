@@ -51,5 +51,4 @@ class TerminalTest {
     assertEquals("512 B", Figures.bytes(512));
     assertEquals("1.5 MiB", Figures.bytes(1.5 * 1024 * 1024));
   }
-
 }

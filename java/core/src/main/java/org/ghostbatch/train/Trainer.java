@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Normalization;
@@ -532,12 +533,18 @@ public final class Trainer implements AutoCloseable {
    */
   public History fit(Dataset train, Dataset test) {
     Check.present("trainer", "training data", train);
+    if (test != null && !test.shape().equals(train.shape())) {
+      throw Check.bad("trainer", "test samples of " + train.shape(), test.shape());
+    }
+    return train(train, () -> run(prepared, test));
+  }
+
+  /** Does the one training that this trainer does, with {@link #feed} open. */
+  <T> T train(Dataset train, Supplier<T> training) {
+    Check.present("trainer", "training data", train);
     if (fitted || state.updates > 0 && !restored) {
       throw new IllegalStateException(
           "[trainer] needs a new trainer for another run, got one that has trained");
-    }
-    if (test != null && !test.shape().equals(train.shape())) {
-      throw Check.bad("trainer", "test samples of " + train.shape(), test.shape());
     }
     if (engine == null) {
       prepare(train);
@@ -551,10 +558,21 @@ public final class Trainer implements AutoCloseable {
             ? new StreamingFeed(device, prepared, spec.batch().largest(), spec.seed())
             : new MemoryFeed(device, prepared, spec.batch().largest(), spec.seed())) {
       feed = batches;
-      return run(prepared, test);
+      return training.get();
     } finally {
       feed = null;
     }
+  }
+
+  /** The batches of {@link #train}. */
+  BatchFeed feed() {
+    return feed;
+  }
+
+  /** One update on the batch that the feed has brought. */
+  void step(long epoch, double rate) {
+    trainStep.epoch(epoch);
+    update(feed.samples(), feed.rows(), feed.count(), factors(), rate);
   }
 
   private History run(Dataset train, Dataset test) {
@@ -581,9 +599,7 @@ public final class Trainer implements AutoCloseable {
         }
         feed.next();
         traced("load batch");
-        trainStep.epoch(state.epoch);
-        double rate = plan.rate(state.epoch, state.done);
-        update(feed.samples(), feed.rows(), feed.count(), factors(), rate);
+        step(state.epoch, plan.rate(state.epoch, state.done));
         state.loss += result.loss();
         state.correct += result.correct();
         state.norms += lastGradientNorm;

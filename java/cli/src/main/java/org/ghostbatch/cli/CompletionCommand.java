@@ -13,7 +13,8 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "completion",
     description = {
-      "Prints a script that makes the shell complete commands, flags and names of networks, data and the like.",
+      "Prints a script for shell completion.",
+      "With it the shell completes commands, flags, and names of networks, data and the like.",
       "",
       "For this shell:   source <(ghostbatch completion bash)",
       "For all shells:   ghostbatch completion bash > ~/.local/share/bash-completion/completions/ghostbatch"

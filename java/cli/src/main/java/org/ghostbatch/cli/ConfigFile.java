@@ -12,7 +12,9 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Function;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
@@ -41,6 +43,10 @@ import org.snakeyaml.engine.v2.nodes.Tag;
  */
 final class ConfigFile {
   private static final int MAX_BYTES = 1 << 20;
+  private static final String RESOLVED = "resolved";
+
+  /** Members that do not change the bits of a run. */
+  private static final Set<String> FREE = Set.of("threads", "data_dir", "checkpoint_every");
 
   /** Values with those that aliases repeat; a file that doubles itself line by line ends here. */
   private static final int MAX_VALUES = 100_000;
@@ -89,6 +95,38 @@ final class ConfigFile {
       }
       throw refused;
     }
+  }
+
+  /**
+   * How a run of the same settings differs all the same from the one whose {@code config.json} this
+   * file is, so that it does not repeat its bits.
+   *
+   * @param file {@code config.json} of the run
+   */
+  List<String> notes(Path file) {
+    JsonObject now = ConfigFile.read(file).members;
+    if (!(members.has(RESOLVED) && members.get(RESOLVED) instanceof JsonObject then)) {
+      return List.of();
+    }
+    for (String name : now.names()) {
+      boolean same = members.has(name) && Objects.equals(members.get(name), now.get(name));
+      if (!same && !FREE.contains(name) && !name.equals(RESOLVED)) {
+        return List.of(); // another run, by its flags
+      }
+    }
+    List<String> notes = new ArrayList<>();
+    JsonObject resolved = now.getObject(RESOLVED);
+    for (String name : List.of("data_fingerprint", "micro_batch", "kernels")) {
+      if (then.has(name) && !then.get(name).equals(resolved.get(name))) {
+        notes.add(
+            "note: "
+                + name.replace('_', ' ')
+                + " differs from that in "
+                + this.file
+                + ": bits will differ");
+      }
+    }
+    return notes;
   }
 
   private JsonObject without(String name) {

@@ -26,9 +26,11 @@ import picocli.CommandLine.Option;
 /** How good a trained network is, class by class. */
 @Command(
     name = "evaluate",
-    description =
-        "Tells loss and accuracy of a trained network, precision, recall and F1 of each class, and the confusion "
-            + "matrix: on the test set of its data, or of other data.",
+    description = {
+      "Tells how good a trained network is, class by class.",
+      "Loss and accuracy, precision, recall and F1 of each class, and the confusion matrix: on the test set of its "
+          + "data, or of other data."
+    },
     customSynopsis =
         "ghostbatch evaluate (--run DIR | --checkpoint FILE) [--data D] [--data-dir DIR]%n"
             + "                           [--on test|train|validation] [--json] [--offline]%n"

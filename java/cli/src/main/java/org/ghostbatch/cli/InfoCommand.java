@@ -10,8 +10,11 @@ import picocli.CommandLine.Option;
 /** What this machine and this build have, and why not what they lack. */
 @Command(
     name = "info",
-    description =
-        "Tells versions, instruction set, kernels chosen, threads, OpenMP runtimes, memory, and GPU or why not.")
+    description = {
+      "Tells what this machine and this build have.",
+      "Versions, instruction set, kernels chosen, threads, OpenMP runtimes, memory, and GPU or why not."
+    },
+    customSynopsis = "ghostbatch info [--json] [--backend NAME] [--threads N]%n")
 final class InfoCommand implements Callable<Integer> {
   @Mixin private DeviceOptions device;
 

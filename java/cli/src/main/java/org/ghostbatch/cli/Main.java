@@ -16,6 +16,9 @@ import picocli.CommandLine.Spec;
     description =
         "Trains convolutional networks with large batches, and keeps the accuracy that they usually cost.",
     synopsisSubcommandLabel = "COMMAND",
+    commandListHeading = "%nCommands:%n",
+    descriptionHeading = "%n",
+    optionListHeading = "%n",
     footer = {"", "'ghostbatch COMMAND --help' describes a command."},
     subcommands = {
       TrainCommand.class,
@@ -78,6 +81,8 @@ public final class Main implements Callable<Integer> {
           .usageMessage()
           .sortOptions(false)
           .abbreviateSynopsis(false)
+          .parameterListHeading("%n")
+          .optionListHeading(command.getCommandName().equals("train") ? "" : "%n") // it has groups
           .exitCodeListHeading("%nExit status:%n")
           .exitCodeList(ExitStatus.of(command.getCommandName()));
     }

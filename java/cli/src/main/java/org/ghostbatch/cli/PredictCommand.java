@@ -21,8 +21,10 @@ import picocli.CommandLine.Parameters;
 /** Classes of image files. */
 @Command(
     name = "predict",
-    description =
-        "Tells the classes of images, which are scaled to cover the network's input and cut around the centre.",
+    description = {
+      "Tells the classes of images.",
+      "Images are scaled to cover the network's input and cut around the centre."
+    },
     customSynopsis =
         "ghostbatch predict (--run DIR | --checkpoint FILE) [--top K] [--json]%n"
             + "                          [--backend NAME] [--threads N] IMAGE...%n")

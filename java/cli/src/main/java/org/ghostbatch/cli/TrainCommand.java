@@ -33,9 +33,11 @@ import picocli.CommandLine.Spec;
 /** Trains a network into a run folder. */
 @Command(
     name = "train",
-    description =
-        "Trains a network, and leaves a run folder: config.json, metrics.csv, model.safetensors, summary.json, "
-            + "and events.out.tfevents.* for TensorBoard.",
+    description = {
+      "Trains a network into a run folder.",
+      "The folder holds config.json, metrics.csv, model.safetensors, summary.json, checkpoint/ for --resume, and "
+          + "events.out.tfevents.* for TensorBoard."
+    },
     customSynopsis =
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
             + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n"
@@ -50,10 +52,15 @@ final class TrainCommand implements Callable<Integer> {
   @ArgGroup(validate = false, heading = "%nDevice:%n", order = 11)
   private DeviceOptions device = new DeviceOptions();
 
-  @Mixin private DataFlags loading;
-  @Mixin private CommonOptions common;
+  @ArgGroup(validate = false, heading = "%nDownloads:%n", order = 12)
+  private DataFlags loading = new DataFlags();
+
+  @ArgGroup(validate = false, heading = "%nHelp:%n", order = 13)
+  private CommonOptions common = new CommonOptions();
 
   @Spec private CommandSpec command;
+
+  private ConfigFile config; // null without --config
 
   /** What may be given beside --resume. */
   private static final Set<String> RESUMABLE =
@@ -120,8 +127,8 @@ final class TrainCommand implements Callable<Integer> {
     @Option(
         names = "--find-lr",
         description =
-            "Do not train, but sweep the learning rate from 1e-6 to 10 over 100 updates (or --updates), and suggest "
-                + "one; with --out, leave lr-finder.csv there.")
+            "Do not train, but suggest a learning rate: sweep it from 1e-6 to 10 over 100 updates (or --updates). "
+                + "With --out DIR: leave lr-finder.csv there.")
     boolean findLr;
 
     @Option(
@@ -139,7 +146,7 @@ final class TrainCommand implements Callable<Integer> {
 
   /** The run that flags and files describe. */
   TrainingSpec spec() {
-    ConfigFile config = run.config == null ? null : ConfigFile.read(run.config);
+    config = run.config == null ? null : ConfigFile.read(run.config);
     return config == null ? spec(new JsonObject()) : config.check(this::spec);
   }
 
@@ -228,7 +235,7 @@ final class TrainCommand implements Callable<Integer> {
       }
       Dataset train = training(spec, data);
       Dataset test = data.test().withNormalization(data.normalization());
-      RunListener listener = new RunListener(new TrainProgress(terminal, "", true));
+      RunListener listener = new RunListener(terminal);
       try (Trainer trainer =
           UsageException.check(
               () ->
@@ -330,17 +337,22 @@ final class TrainCommand implements Callable<Integer> {
 
   /** Passes all on to the run folder, once there is one, and to the progress. */
   private final class RunListener implements TrainingListener {
+    private final Terminal terminal;
     private final TrainProgress progress;
     private RunFolder folder;
     private TensorBoard tensorBoard;
 
-    RunListener(TrainProgress progress) {
-      this.progress = progress;
+    RunListener(Terminal terminal) {
+      this.terminal = terminal;
+      this.progress = new TrainProgress(terminal, "", true);
     }
 
     @Override
     public void onStart(Trainer trainer) {
       folder.onStart(trainer);
+      if (config != null) {
+        config.notes(RunFolder.configFile(folder.path())).forEach(terminal::line);
+      }
       tensorBoard = new TensorBoard(folder.path());
       tensorBoard.onStart(trainer);
       progress.onStart(trainer);

@@ -99,6 +99,35 @@ class ConfigTest {
         Files.readString(again.resolve("config.json")));
   }
 
+  @Test
+  void whatWillNotRepeatIsSaid() throws Exception {
+    String flags = "train --model f1 --data strokes --train-samples 300 --batch 100 --epochs 1 ";
+    Path first = folder.resolve("said");
+    assertEquals(0, Cli.line(flags + "--quiet --out " + first).status());
+    String config = Files.readString(first.resolve("config.json"));
+    Cli same =
+        Cli.line(
+            "train --config "
+                + first.resolve("config.json")
+                + " --threads 1 --out "
+                + folder.resolve("said-1"));
+    assertFalse(same.err().contains("note:"), same.err());
+    Path other =
+        file(
+            "other.json",
+            config
+                .replaceFirst("\"data_fingerprint\": \"[0-9a-f]", "\"data_fingerprint\": \"x")
+                .replaceFirst("brg[a-z_]*:", "jit:"));
+    Cli changed = Cli.line("train --config " + other + " --out " + folder.resolve("said-2"));
+    assertEquals(0, changed.status(), changed::err);
+    assertTrue(
+        changed.err().contains("note: data fingerprint differs from that in " + other),
+        changed.err());
+    Cli seeded =
+        Cli.line("train --config " + other + " --seed 5 --out " + folder.resolve("said-3"));
+    assertFalse(seeded.err().contains("note:"), "it is meant to differ: " + seeded.err());
+  }
+
   /** Rows of metrics.csv without images_per_second and seconds. */
   static List<String> withoutTimes(Path run) throws IOException {
     List<String> rows = new ArrayList<>();

@@ -23,6 +23,7 @@ import org.ghostbatch.data.Strokes;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import picocli.CommandLine;
 
 /**
  * Every command and every Java snippet of the README runs, and its papers are those that the
@@ -110,6 +111,16 @@ class ReadmeTest {
           assertTrue(fork.out().startsWith("{") && fork.out().lines().count() == 1, fork.out());
         }
       }
+    }
+  }
+
+  @Test
+  void everyConfigIsOne() throws Exception {
+    for (String config : blocks("yaml")) {
+      Path file = Files.writeString(folder.resolve("readme.yaml"), config);
+      TrainCommand command = new TrainCommand();
+      new CommandLine(command).parseArgs("--config", file.toString());
+      command.spec();
     }
   }
 

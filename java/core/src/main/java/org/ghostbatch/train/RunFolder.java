@@ -239,6 +239,11 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     }
   }
 
+  /** The file with the spec of the run in a folder, and with what it resolved to. */
+  public static Path configFile(Path folder) {
+    return folder.resolve(CONFIG);
+  }
+
   /** The model file of the run in a folder. */
   public static Path model(Path folder) {
     return folder.resolve(MODEL);

@@ -144,7 +144,9 @@ class ImageFileTest {
     // 0, 127 and 129 of 65535 lie on both sides of half of 1/255.
     assertArrayEquals(
         new byte[] {0, 0, 1, (byte) 255}, ImageFile.read(grey16, new SampleShape(1, 4, 1)));
-    byte[] colours = {0, 0, 127, 0, (byte) 129, (byte) 254, (byte) 126, (byte) 254, (byte) 125, 1, 1, 2, 2};
+    byte[] colours = {
+      0, 0, 127, 0, (byte) 129, (byte) 254, (byte) 126, (byte) 254, (byte) 125, 1, 1, 2, 2
+    };
     Path rgb16 = write("rgb16.png", png(2, 1, 16, 2, chunk("IDAT", deflated(colours))));
     assertArrayEquals(
         new byte[] {0, 1, (byte) 254, (byte) 253, 1, 2},

@@ -9,7 +9,6 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import java.util.stream.IntStream;
 
 /**
  * Arrays that NumPy saved: a folder with {@code train_x.npy}, {@code train_y.npy}, {@code
@@ -65,8 +64,7 @@ public final class Npy {
     Check.present(KIND, "a folder", folder);
     Dataset train = read(folder.resolve("train_x.npy"), folder.resolve("train_y.npy"));
     Dataset test = read(folder.resolve("test_x.npy"), folder.resolve("test_y.npy"));
-    int classes = Math.max(train.classes(), test.classes());
-    var names = IntStream.range(0, classes).mapToObj(Integer::toString).toList();
+    var names = (train.classes() < test.classes() ? test : train).classNames(); // numbers
     Dataset named = train.withClassNames(names);
     return new DataPair("npy:" + folder, named, test.withClassNames(names), named.normalization());
   }

@@ -133,12 +133,9 @@ final class LibtorchResNet {
                 + " and its shape, got "
                 + parameter);
       }
-      int offset = (int) parameter.offset();
-      double[] values =
-          parameter.toFile(Arrays.copyOfRange(all, offset, offset + parameter.elements()));
-      float[] floats = new float[values.length];
-      for (int i = 0; i < values.length; i++) {
-        floats[i] = (float) values[i];
+      float[] floats = new float[parameter.elements()];
+      for (int i = 0; i < floats.length; i++) {
+        floats[i] = (float) all[(int) parameter.offset() + parameter.inVector(i)];
       }
       own.data().copy_(Tensor.create(floats, shape));
     }

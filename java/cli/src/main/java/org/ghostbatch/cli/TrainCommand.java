@@ -14,7 +14,6 @@ import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.JsonObject;
-import org.ghostbatch.train.CheckpointInterval;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.RunFolder;
@@ -205,8 +204,10 @@ final class TrainCommand implements Callable<Integer> {
 
   /** The run that began, with its new end. */
   private TrainingSpec resumed(TrainingSpec begun) {
-    TrainingSpec.Builder spec =
-        begun.toBuilder().threads(device.threads == null ? 0 : device.threads());
+    TrainingSpec.Builder spec = begun.toBuilder();
+    if (device.threads != null) {
+      spec.threads(device.threads());
+    }
     if (flags.batch.epochs != null) {
       spec.epochs(flags.batch.epochs);
     }
@@ -233,7 +234,7 @@ final class TrainCommand implements Callable<Integer> {
       if (!interrupt.hold()) {
         return Main.DONE;
       }
-      Dataset train = training(spec, data);
+      Dataset train = data.train().withNormalization(data.normalization());
       Dataset test = data.test().withNormalization(data.normalization());
       RunListener listener = new RunListener(terminal);
       try (Trainer trainer =
@@ -242,15 +243,15 @@ final class TrainCommand implements Callable<Integer> {
                   Trainer.of(spec, train.classes())
                       .profile(run.profile)
                       .listener(listener)
+                      .checkpoint(resumed == null ? null : resumed.checkpoint())
                       .on(opened))) {
         UsageException.check(
             () -> {
               trainer.prepare(train);
               return trainer;
             });
-        describe(terminal, trainer, train, test, out);
+        describe(terminal, trainer, test, out);
         if (resumed != null) {
-          resumed.restore(trainer);
           terminal.line("resumed after update " + trainer.updates());
         }
         interrupt.stopWith(trainer::stop);
@@ -264,40 +265,18 @@ final class TrainCommand implements Callable<Integer> {
         try (RunFolder folder =
             resumed != null ? resumed : UsageException.check(() -> RunFolder.create(out))) {
           listener.folder = folder;
-          return fit(trainer, train, test, out, terminal);
+          return fit(trainer, train, test, folder, terminal);
         }
       }
     }
   }
 
-  private Dataset training(TrainingSpec spec, DataPair data) {
-    Dataset all = data.train().withNormalization(data.normalization());
-    if (spec.trainSamples() > all.count()) {
-      throw new UsageException(
-          "--train-samples needs at most the "
-              + all.count()
-              + " samples of "
-              + spec.data()
-              + ", got "
-              + spec.trainSamples());
-    }
-    return spec.trainSamples() == 0 ? all : all.take(spec.trainSamples());
-  }
-
   private static int fit(
-      Trainer trainer, Dataset train, Dataset test, Path out, Terminal terminal) {
+      Trainer trainer, Dataset train, Dataset test, RunFolder folder, Terminal terminal) {
     History history = trainer.fit(train, test);
     terminal.clear();
     if (history.stopped()) {
-      boolean resumable = !trainer.spec().checkpointEvery().equals(CheckpointInterval.NONE);
-      terminal.line(
-          String.format(
-              Locale.ROOT,
-              resumable
-                  ? "stopped after update %d: go on with ghostbatch train --resume %s"
-                  : "stopped after update %d: train from its network with --init-from %s, as a new run",
-              history.updates(),
-              out));
+      terminal.line("stopped after update " + history.updates() + ": " + goingOn(history, folder));
     } else {
       terminal.line(
           String.format(
@@ -306,12 +285,26 @@ final class TrainCommand implements Callable<Integer> {
               Figures.percent(history.test().accuracy()),
               Figures.percent(history.train().accuracy()),
               Figures.duration(history.seconds()),
-              out));
+              folder.path()));
     }
     return Main.DONE; // after a signal the JVM ends with its status instead
   }
 
-  private void describe(Terminal terminal, Trainer trainer, Dataset train, Dataset test, Path out) {
+  private static String goingOn(History history, RunFolder folder) {
+    if (folder.savedUpdates() == history.updates()) {
+      return "go on with ghostbatch train --resume " + folder.path();
+    }
+    return folder.savedUpdates() > 0
+        ? "the last that is saved is "
+            + folder.savedUpdates()
+            + ": go on from there with ghostbatch train --resume "
+            + folder.path()
+        : "there is no checkpoint; train from its network with --init-from "
+            + folder.path()
+            + ", as a new run";
+  }
+
+  private void describe(Terminal terminal, Trainer trainer, Dataset test, Path out) {
     TrainingSpec spec = trainer.spec();
     terminal.line(
         String.format(
@@ -321,7 +314,7 @@ final class TrainCommand implements Callable<Integer> {
             spec.model(),
             spec.data(),
             trainer.network().parameterCount(),
-            train.count(),
+            trainer.trainingSamples(),
             test.count(),
             spec.batch(),
             spec.ghost() == 0 ? "none" : spec.ghost(),

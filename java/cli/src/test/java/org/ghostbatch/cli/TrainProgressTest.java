@@ -62,12 +62,17 @@ class TrainProgressTest {
   }
 
   private Trainer trainer(Device device, TrainingListener... listeners) {
+    return trainer(device, null, listeners);
+  }
+
+  private Trainer trainer(Device device, Checkpoint checkpoint, TrainingListener... listeners) {
     Trainer.Builder builder =
         Trainer.of(Models.softmax(10))
             .batchSize(40)
             .epochs(2)
             .learningRate(0.01)
-            .checkpointEvery(CheckpointInterval.epochs(1));
+            .checkpointEvery(CheckpointInterval.epochs(1))
+            .checkpoint(checkpoint);
     for (TrainingListener listener : listeners) {
       builder.listener(listener);
     }
@@ -192,9 +197,11 @@ class TrainProgressTest {
         trainer.fit(TRAIN, null);
       }
       try (Trainer trainer =
-          trainer(device, new Time(0, 1), new TrainProgress(terminal, "", false, () -> now))) {
-        trainer.prepare(TRAIN);
-        trainer.restore(first.checkpoint);
+          trainer(
+              device,
+              first.checkpoint,
+              new Time(0, 1),
+              new TrainProgress(terminal, "", false, () -> now))) {
         trainer.fit(TRAIN, null);
       }
     }

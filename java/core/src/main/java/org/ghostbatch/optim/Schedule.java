@@ -26,6 +26,11 @@ public sealed interface Schedule {
     return this;
   }
 
+  /** Whether rates follow E, so that a longer training has other rates from its start on. */
+  default boolean followsLength() {
+    return false;
+  }
+
   /** rate(e) = rate. */
   record Constant(double rate) implements Schedule {
     public Constant {
@@ -107,6 +112,11 @@ public sealed interface Schedule {
     }
 
     @Override
+    public boolean followsLength() {
+      return true;
+    }
+
+    @Override
     public String toString() {
       return "cosine(rate=" + rate + ")";
     }
@@ -122,6 +132,11 @@ public sealed interface Schedule {
     @Override
     public double rate(double epoch, double epochs) {
       return rate * StrictMath.pow(1 - progress(epoch, epochs), power);
+    }
+
+    @Override
+    public boolean followsLength() {
+      return true;
     }
 
     @Override

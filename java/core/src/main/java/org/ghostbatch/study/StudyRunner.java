@@ -207,12 +207,11 @@ public final class StudyRunner {
                 .listener(board)
                 .listener(new StartRecorder(run.resolve(START)))
                 .listener(progress)
+                .checkpoint(saved.checkpoint())
                 .on(device)) {
       trainer = made;
       if (!stopped) {
         Dataset train = pair.train().withNormalization(pair.normalization());
-        made.prepare(train);
-        saved.restore(made);
         fit(made, train, pair.test().withNormalization(pair.normalization()), saved);
       }
     } catch (DivergedException e) {

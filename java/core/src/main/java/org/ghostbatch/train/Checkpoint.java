@@ -36,19 +36,19 @@ public final class Checkpoint {
   private final TrainingSpec spec;
   private final RunState state;
   private final Map<String, String> identity;
-  private final List<?> listeners;
+  private final Map<String, String> listeners;
   private final Map<String, Object> tensors;
 
   /**
    * @param identity what must be the same where the run goes on: name and value
-   * @param listeners texts or nulls
+   * @param listeners what they keep, by name
    * @param tensors name and float[] or double[]; not copied
    */
   Checkpoint(
       TrainingSpec spec,
       RunState state,
       Map<String, String> identity,
-      List<?> listeners,
+      Map<String, String> listeners,
       Map<String, Object> tensors) {
     this.spec = spec;
     this.state = state;
@@ -75,8 +75,12 @@ public final class Checkpoint {
     return identity;
   }
 
-  List<?> listeners() {
+  Map<String, String> listeners() {
     return listeners;
+  }
+
+  Map<String, Object> tensors() {
+    return tensors;
   }
 
   /** What {@link #restore} takes later. */
@@ -107,11 +111,6 @@ public final class Checkpoint {
     }
   }
 
-  /** Names of the tensors. */
-  java.util.Set<String> names() {
-    return tensors.keySet();
-  }
-
   /**
    * Writes the checkpoint's file to a folder, whole or not at all.
    *
@@ -125,10 +124,8 @@ public final class Checkpoint {
             .metadata("ghostbatch_checkpoint", VERSION)
             .metadata("spec", Json.write(spec.toJson()))
             .metadata("state", Json.write(state.toJson()))
-            .metadata("listeners", Json.write(listeners));
-    JsonObject fixed = new JsonObject();
-    identity.forEach(fixed::put);
-    writer.metadata("identity", Json.write(fixed));
+            .metadata("identity", Json.write(json(identity)))
+            .metadata("listeners", Json.write(json(listeners)));
     tensors.forEach(
         (name, values) -> {
           if (values instanceof float[] floats) {
@@ -153,20 +150,23 @@ public final class Checkpoint {
     if (!name.matches(NAME)) {
       throw Check.bad(KIND, "a file named update-N-HASH.safetensors", file);
     }
-    String expected =
-        name.substring(name.length() - SUFFIX.length() - 16, name.length() - SUFFIX.length());
+    if (!isWhole(file)) {
+      throw Check.bad(KIND, "content with the hash that its name has", "another in " + file);
+    }
+    return parse(file);
+  }
+
+  /**
+   * Whether a file has the content that its name says.
+   *
+   * @throws UncheckedIOException where it cannot be read
+   */
+  static boolean isWhole(Path file) {
     try {
-      String actual = AtomicFiles.hash(file);
-      if (!actual.equals(expected)) {
-        throw Check.bad(
-            KIND,
-            "content with the hash " + expected + " that its name has",
-            actual + ", " + Files.size(file) + " bytes in " + file + ": it is damaged");
-      }
+      return file.getFileName().toString().endsWith("-" + AtomicFiles.hash(file) + SUFFIX);
     } catch (IOException e) {
       throw new UncheckedIOException("[checkpoint] cannot read " + file + ": " + e.getMessage(), e);
     }
-    return parse(file);
   }
 
   /** As {@link #read}, whatever the file's name and hash. */
@@ -176,12 +176,8 @@ public final class Checkpoint {
         throw Check.bad(
             KIND, "version " + VERSION + " in " + file, in.metadata().get("ghostbatch_checkpoint"));
       }
-      Map<String, String> identity = new LinkedHashMap<>();
-      JsonObject fixed = Json.parseObject(text(in, "identity"));
-      fixed.names().forEach(key -> identity.put(key, fixed.getString(key)));
-      if (!(Json.parse(text(in, "listeners")) instanceof List<?> listeners)) {
-        throw Check.bad(KIND, "a list of listeners in " + file, "another value");
-      }
+      Map<String, String> identity = texts(in, "identity");
+      Map<String, String> listeners = texts(in, "listeners");
       TrainingSpec spec = TrainingSpec.fromJson(Json.parseObject(text(in, "spec")));
       RunState state = RunState.fromJson(Json.parseObject(text(in, "state")));
       Map<String, Object> tensors = new LinkedHashMap<>();
@@ -193,6 +189,19 @@ public final class Checkpoint {
                       entry.type() == SafeTensors.Type.F64 ? in.doubles(name) : in.floats(name)));
       return new Checkpoint(spec, state, identity, listeners, tensors);
     }
+  }
+
+  private static JsonObject json(Map<String, String> texts) {
+    JsonObject json = new JsonObject();
+    texts.forEach(json::put);
+    return json;
+  }
+
+  private static Map<String, String> texts(SafeTensors file, String name) {
+    JsonObject json = Json.parseObject(text(file, name));
+    Map<String, String> texts = new LinkedHashMap<>();
+    json.names().forEach(key -> texts.put(key, json.getString(key)));
+    return texts;
   }
 
   private static String text(SafeTensors file, String name) {
@@ -219,7 +228,7 @@ public final class Checkpoint {
     }
   }
 
-  private static long updatesOf(Path file) {
+  static long updatesOf(Path file) {
     return Long.parseUnsignedLong(file.getFileName().toString().split("-")[1]);
   }
 }

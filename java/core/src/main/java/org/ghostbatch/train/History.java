@@ -10,11 +10,11 @@ import java.util.List;
  * @param stopped whether {@link Trainer#stop} ended it before its length
  * @param updates done
  * @param train the final network on the whole training set, without augmentation; null where
- *     stopped within an epoch
+ *     stopped
  * @param test the final network on the test set; null without one, or where stopped within an epoch
  * @param weightDistance Euclidean distance of the parameters to their start
- * @param imagesPerSecond of the training phases with loading, without the first two updates; NaN
- *     for fewer than three
+ * @param imagesPerSecond of the training phases with loading, without the first two updates of each
+ *     part where it was resumed; NaN without others
  * @param seconds of the whole run
  */
 public record History(

@@ -125,7 +125,7 @@ public record LearningRateFinder(int updates, double from, double to) {
       trainer.feed().next();
       double rate = from * StrictMath.pow(to / from, (double) i / (updates - 1));
       try {
-        trainer.step(i / inEpoch, rate);
+        trainer.update(i / inEpoch, rate);
       } catch (DivergedException e) {
         diverged = true;
         break;

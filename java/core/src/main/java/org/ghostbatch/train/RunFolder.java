@@ -23,17 +23,15 @@ import org.ghostbatch.io.JsonObject;
 /**
  * The folder of a run: {@code config.json} (the spec, and what it resolved to), {@code metrics.csv}
  * (a row an epoch), {@code model.safetensors}, {@code summary.json}, {@code checkpoint/} (the last
- * two), {@code best/} (networks of the best validation accuracy). As a listener of a {@link
- * Trainer} it writes them when it is time; each file is whole or not there. While it is open, no
- * other process can open the folder.
+ * two; one that is damaged stays there with the ending {@code .damaged}), {@code best/} (networks
+ * of the best validation accuracy). As a listener of a {@link Trainer} it writes them when it is
+ * time; each file is whole or not there. While it is open, no other process can open the folder.
  *
  * <p>A run that was interrupted, or killed at any moment, goes on where its last checkpoint is:
  *
  * <pre>{@code
  * try (RunFolder folder = RunFolder.resume(path);
- *     Trainer trainer = Trainer.of(folder.spec(), 10).listener(folder).on(device)) {
- *   trainer.prepare(train);
- *   folder.restore(trainer);
+ *     Trainer trainer = folder.trainer(10).on(device)) {
  *   trainer.fit(train, test);
  * }
  * }</pre>
@@ -48,7 +46,6 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   private static final String LOCK = ".lock";
   private static final String DAMAGED = ".damaged";
   private static final String BEST_NAME = "epoch-[0-9]+\\.safetensors";
-  private static final int KEPT = 2;
   private static final Logger LOG = System.getLogger("org.ghostbatch");
 
   /**
@@ -63,6 +60,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   private final FileLock lock;
   private TrainingSpec spec;
   private Checkpoint checkpoint;
+  private long saved;
 
   private RunFolder(Path folder, Path real, FileChannel channel, FileLock lock) {
     this.folder = folder;
@@ -150,17 +148,18 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     spec = config(folder);
     removeTemporaries();
     for (Path file : Checkpoint.files(folder.resolve(CHECKPOINTS))) {
-      try {
-        checkpoint = Checkpoint.read(file);
+      // A file that cannot be read, or not by this version, may be whole: that ends the attempt.
+      if (Checkpoint.isWhole(file)) {
+        checkpoint = Checkpoint.parse(file);
+        saved = checkpoint.updates();
         return;
-      } catch (IllegalArgumentException | UncheckedIOException e) {
-        checkpoint = null;
-        LOG.log(
-            Logger.Level.WARNING,
-            "{0}; falling back to the checkpoint before it, if there is one",
-            e.getMessage());
-        setAside(file);
       }
+      LOG.log(
+          Logger.Level.WARNING,
+          "[run folder] {0} is damaged, and set aside; falling back to the checkpoint before it, if"
+              + " there is one",
+          file);
+      setAside(file);
     }
   }
 
@@ -250,8 +249,8 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   }
 
   /**
-   * The outcome of the run in a folder; its train and test figures are null where it was stopped
-   * within an epoch.
+   * The outcome of the run in a folder; figures of the whole training set are null where it was
+   * stopped.
    */
   public static Path summaryFile(Path folder) {
     return folder.resolve(SUMMARY);
@@ -300,12 +299,20 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     return checkpoint;
   }
 
-  /** Takes a prepared trainer to where the run was left. */
-  public void restore(Trainer trainer) {
-    if (checkpoint != null) {
-      trainer.restore(checkpoint);
-      checkpoint = null; // it is as large as the vectors
-    }
+  /** Updates in its newest checkpoint; 0 where it has none. */
+  public long savedUpdates() {
+    return saved;
+  }
+
+  /**
+   * A builder for the run that goes on: with its spec, from its last checkpoint, written to this
+   * folder.
+   *
+   * @param classes of its data
+   * @throws IllegalStateException for a new run
+   */
+  public Trainer.Builder trainer(int classes) {
+    return Trainer.of(spec(), classes).listener(this).checkpoint(checkpoint);
   }
 
   @Override
@@ -334,6 +341,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     write(CONFIG, Json.writeIndented(config));
     writeMetrics(trainer);
     removeFallen(trainer);
+    checkpoint = null; // it is as large as the vectors
   }
 
   private void writeMetrics(Trainer trainer) {
@@ -367,12 +375,14 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     attempt(
         () -> {
           Path written = trainer.checkpoint().write(createFolder(CHECKPOINTS));
+          saved = trainer.updates();
           List<Path> files = Checkpoint.files(folder.resolve(CHECKPOINTS));
           // A run that fell back to an earlier checkpoint may meet later ones of its first course.
-          int at = files.indexOf(written);
-          for (int i = 0; i < files.size(); i++) {
-            if (i < at || i >= at + KEPT) {
-              remove(files.get(i));
+          List<Path> older =
+              files.stream().filter(file -> Checkpoint.updatesOf(file) < saved).limit(1).toList();
+          for (Path file : files) {
+            if (!file.equals(written) && !older.contains(file)) {
+              remove(file);
             }
           }
         });

@@ -29,6 +29,14 @@ final class RunState {
   /** Seconds of the parts of the run that went before this one. */
   double seconds;
 
+  /** Samples of the updates that count for images/s, and their time. */
+  private long timedSamples;
+
+  private long timedNanos;
+
+  /** When this part of the run began; not saved. */
+  private long begin = System.nanoTime();
+
   /** Best validation accuracy, and the loss there. */
   double bestAccuracy = Double.NaN;
 
@@ -67,11 +75,30 @@ final class RunState {
     seen = 0;
   }
 
-  /** A copy that shares nothing, with these seconds. */
-  RunState copy(double secondsNow) {
-    RunState copy = fromJson(toJson());
-    copy.seconds = secondsNow;
-    return copy;
+  /** This part of the run begins now. */
+  void start() {
+    begin = System.nanoTime();
+  }
+
+  /** Seconds of the run so far. */
+  double secondsNow() {
+    return seconds + (System.nanoTime() - begin) / 1e9;
+  }
+
+  /** Counts an update for {@link #imagesPerSecond}. */
+  void timed(int samples, long nanos) {
+    timedSamples += samples;
+    timedNanos += nanos;
+  }
+
+  /** Of all updates that were timed; NaN without any. */
+  double imagesPerSecond() {
+    return timedSamples / (timedNanos / 1e9);
+  }
+
+  /** A copy that shares nothing. */
+  RunState copy() {
+    return fromJson(toJson());
   }
 
   JsonObject toJson() {
@@ -86,6 +113,8 @@ final class RunState {
         .put("seen", seen)
         .put("last_rate", text(lastRate))
         .put("seconds", seconds)
+        .put("timed_samples", timedSamples)
+        .put("timed_nanos", timedNanos)
         .put("best_accuracy", text(bestAccuracy))
         .put("best_loss", text(bestLoss))
         .put("since_best", sinceBest)
@@ -110,6 +139,8 @@ final class RunState {
     state.seen = count(json.getLong("seen"));
     state.lastRate = number(json, "last_rate");
     state.seconds = json.getDouble("seconds");
+    state.timedSamples = count(json.getLong("timed_samples"));
+    state.timedNanos = count(json.getLong("timed_nanos"));
     state.bestAccuracy = number(json, "best_accuracy");
     state.bestLoss = number(json, "best_loss");
     state.sinceBest = count(json.getInt("since_best"));

@@ -1,5 +1,6 @@
 package org.ghostbatch.train;
 
+import java.lang.System.Logger;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -32,9 +33,7 @@ import org.ghostbatch.nn.MicroBatch;
 import org.ghostbatch.nn.ModelFile;
 import org.ghostbatch.nn.Models;
 import org.ghostbatch.nn.Network;
-import org.ghostbatch.nn.Parameter;
 import org.ghostbatch.nn.Sequential;
-import org.ghostbatch.nn.Statistics;
 import org.ghostbatch.nn.Weights;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
@@ -53,6 +52,9 @@ import org.ghostbatch.random.Purpose;
  * give the same bits on any number of threads.
  */
 public final class Trainer implements AutoCloseable {
+  private static final Logger LOG = System.getLogger("org.ghostbatch");
+  private static final String KERNELS = "kernels";
+
   /**
    * Samples that an evaluation copies to native memory at a time: a constant, as results must not
    * follow the machine.
@@ -66,6 +68,7 @@ public final class Trainer implements AutoCloseable {
   private final List<TrainingListener> listeners;
   private final float[] sampleWeights;
   private final boolean profiling;
+  private Checkpoint checkpoint; // null unless the run goes on, and is not prepared yet
   private final StepSpec trainStep = new StepSpec();
   private final StepSpec evaluationStep = new StepSpec();
   private final LossResult result = new LossResult();
@@ -93,14 +96,11 @@ public final class Trainer implements AutoCloseable {
 
   // Of the run so far.
   private RunState state = new RunState();
-  private long begin = System.nanoTime();
   private double lastLoss = Double.NaN;
   private double lastAccuracy = Double.NaN;
   private double lastGradientNorm = Double.NaN;
-  private boolean fitted;
-  private boolean restored;
+  private boolean begun;
   private boolean finished;
-  private long saved;
   private String fingerprint;
   private boolean closed;
   private volatile boolean stopped;
@@ -113,6 +113,7 @@ public final class Trainer implements AutoCloseable {
     this.listeners = List.copyOf(builder.listeners);
     this.sampleWeights = builder.sampleWeights;
     this.profiling = builder.profiling;
+    this.checkpoint = builder.checkpoint;
   }
 
   /** A builder for these layers, with the defaults of {@link TrainingSpec#builder}. */
@@ -154,6 +155,7 @@ public final class Trainer implements AutoCloseable {
     private final List<TrainingListener> listeners = new ArrayList<>();
     private float[] sampleWeights;
     private boolean profiling;
+    private Checkpoint checkpoint;
 
     private Builder(Sequential layers, TrainingSpec.Builder spec) {
       this.layers = layers;
@@ -344,6 +346,16 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
+    /**
+     * Where the run goes on, or null for its start: {@link #prepare} restores it. The run is then
+     * the same, bit for bit, as one that never stopped; only {@code threads} may differ, and its
+     * end may be later.
+     */
+    public Builder checkpoint(Checkpoint checkpoint) {
+      this.checkpoint = checkpoint;
+      return this;
+    }
+
     /** Whether to measure where time goes, for {@link Trainer#profile}. */
     public Builder profile(boolean on) {
       profiling = on;
@@ -353,7 +365,8 @@ public final class Trainer implements AutoCloseable {
     /**
      * The trainer, on a device that stays the caller's.
      *
-     * @throws IllegalArgumentException where settings are missing or do not fit together
+     * @throws IllegalArgumentException where settings are missing or do not fit together, or are
+     *     not those of the checkpoint's run
      */
     public Trainer on(Device device) {
       Check.present("trainer", "a device", device);
@@ -363,6 +376,9 @@ public final class Trainer implements AutoCloseable {
             "trainer",
             "a precision that " + device.name() + " supports",
             built.precision() + ": " + device.precisionNote(built.precision()));
+      }
+      if (checkpoint != null) {
+        built.checkResumes(checkpoint.spec());
       }
       return new Trainer(this, device, built);
     }
@@ -383,9 +399,10 @@ public final class Trainer implements AutoCloseable {
 
   /**
    * Compiles the network for this data (the first {@code trainSamples} of it where the spec says
-   * so), and sets the first weights.
+   * so), and sets the first weights, or all state that the run's checkpoint has.
    *
-   * @throws IllegalArgumentException where the data does not fit the network or the batch
+   * @throws IllegalArgumentException where the data does not fit the network or the batch, or is
+   *     not that of the checkpoint's run
    * @throws org.ghostbatch.device.NativeException naming bytes needed and free, and the largest
    *     ghost batch that fits, where memory is short
    * @throws IllegalStateException where it was called before
@@ -421,7 +438,10 @@ public final class Trainer implements AutoCloseable {
     }
     plan = new TrainingPlan(spec, used.count());
     plan.checkGhosts(network);
-    Weights first = spec.initFrom() == null ? null : firstWeights(Path.of(spec.initFrom()));
+    Weights first =
+        checkpoint != null || spec.initFrom() == null
+            ? null
+            : firstWeights(Path.of(spec.initFrom()));
     normalization = train.normalization();
     classNames = names(train);
     whole = train;
@@ -489,6 +509,10 @@ public final class Trainer implements AutoCloseable {
       engine.profile(true);
       tracer = new Tracer(network, engine);
     }
+    if (checkpoint != null) {
+      restore(checkpoint);
+      checkpoint = null; // it is as large as the vectors
+    }
   }
 
   /**
@@ -536,13 +560,13 @@ public final class Trainer implements AutoCloseable {
     if (test != null && !test.shape().equals(train.shape())) {
       throw Check.bad("trainer", "test samples of " + train.shape(), test.shape());
     }
-    return train(train, () -> run(prepared, test));
+    return train(train, () -> new Run(this, test).run());
   }
 
   /** Does the one training that this trainer does, with {@link #feed} open. */
   <T> T train(Dataset train, Supplier<T> training) {
     Check.present("trainer", "training data", train);
-    if (fitted || state.updates > 0 && !restored) {
+    if (begun) {
       throw new IllegalStateException(
           "[trainer] needs a new trainer for another run, got one that has trained");
     }
@@ -552,7 +576,7 @@ public final class Trainer implements AutoCloseable {
       throw new IllegalStateException(
           "[trainer] needs the data that it was prepared for, got another");
     }
-    fitted = true;
+    begun = true;
     try (BatchFeed batches =
         prepared.streaming()
             ? new StreamingFeed(device, prepared, spec.batch().largest(), spec.seed())
@@ -570,148 +594,9 @@ public final class Trainer implements AutoCloseable {
   }
 
   /** One update on the batch that the feed has brought. */
-  void step(long epoch, double rate) {
+  void update(long epoch, double rate) {
     trainStep.epoch(epoch);
     update(feed.samples(), feed.rows(), feed.count(), factors(), rate);
-  }
-
-  private History run(Dataset train, Dataset test) {
-    listeners.forEach(listener -> listener.onStart(this));
-    begin = System.nanoTime();
-    TrainingClock total = new TrainingClock();
-    Evaluation tested = null;
-    boolean cut = false;
-    // An epoch in progress is closed also where the run has come to its end within it.
-    while (!stopped && (state.done > 0 || !over())) {
-      int batch = plan.batch(state.epoch);
-      int of = plan.updatesOf(state.epoch);
-      TrainingClock clock = new TrainingClock();
-      clock.start();
-      feed.start(state.epoch, batch);
-      feed.skip(state.done);
-      while (state.done < of && !(spec.updates() > 0 && state.updates >= spec.updates())) {
-        if (stopped) {
-          cut = true;
-          break;
-        }
-        if (tracer != null) {
-          tracer.begin();
-        }
-        feed.next();
-        traced("load batch");
-        step(state.epoch, plan.rate(state.epoch, state.done));
-        state.loss += result.loss();
-        state.correct += result.correct();
-        state.norms += lastGradientNorm;
-        state.seen += feed.count();
-        state.done++;
-        clock.lap(feed.count(), state.updates > 2);
-        for (int i = 0; i < listeners.size(); i++) {
-          listeners.get(i).onUpdate(this);
-        }
-        if (tracer != null) {
-          traced("listeners");
-          tracer.end();
-        }
-        if (spec.checkpointEvery().dueAfterUpdate(state.updates)) {
-          saveCheckpoint();
-        }
-      }
-      total.add(clock);
-      boolean part = state.done < of;
-      if (part) {
-        // A longer run goes on within this epoch, so its state is saved before the epoch is closed.
-        lastCheckpoint();
-      }
-      if (state.done == 0) {
-        break;
-      }
-      // A run that is stopped within an epoch should end soon: the row has no test figures then.
-      tested = test == null || cut ? null : evaluate(test);
-      Evaluation validated = validation == null || cut ? null : evaluate(validation);
-      EpochRow row =
-          new EpochRow(
-              state.epoch + 1,
-              state.updates,
-              state.samples,
-              batch,
-              state.lastRate,
-              state.loss / state.seen,
-              state.correct / state.seen,
-              tested == null ? Double.NaN : tested.loss(),
-              tested == null ? Double.NaN : tested.accuracy(),
-              weightDistance(),
-              state.norms / state.done,
-              clock.imagesPerSecond(true),
-              seconds(),
-              validated == null ? Double.NaN : validated.loss(),
-              validated == null ? Double.NaN : validated.accuracy());
-      state.epochDone(row);
-      if (!part && average != null) {
-        average.afterEpoch(state.epoch, engine.parameters());
-      }
-      if (validated != null) {
-        state.validated(validated.loss(), validated.accuracy());
-      }
-      for (TrainingListener listener : listeners) {
-        listener.onEpochEnd(this, row);
-      }
-      if (!part && spec.checkpointEvery().dueAfterEpoch(state.epoch)) {
-        saveCheckpoint();
-      }
-    }
-    lastCheckpoint();
-    finished = true;
-    boolean ended = !cut && over();
-    if (ended && average != null && average.count() > 0) {
-      takeAverage(train);
-      tested = null;
-    }
-    if (test != null && tested == null && !cut) {
-      tested = evaluate(test);
-    }
-    History history =
-        new History(
-            state.rows,
-            !ended,
-            state.updates,
-            cut ? null : evaluate(train),
-            tested,
-            weightDistance(),
-            total.imagesPerSecond(false),
-            seconds());
-    for (TrainingListener listener : listeners) {
-      listener.onEnd(this, history);
-    }
-    return history;
-  }
-
-  private boolean over() {
-    boolean early = spec.earlyStop() > 0 && state.sinceBest >= spec.earlyStop();
-    return early || plan.done(state.epoch, state.updates);
-  }
-
-  private void saveCheckpoint() {
-    saved = state.updates;
-    listeners.forEach(listener -> listener.onCheckpoint(this));
-  }
-
-  /** Saves the state in which a run ends, unless that is saved, or nothing is to be. */
-  private void lastCheckpoint() {
-    if (saved != state.updates && !spec.checkpointEvery().equals(CheckpointInterval.NONE)) {
-      saveCheckpoint();
-    }
-  }
-
-  /** Makes the average of the weights the network. */
-  private void takeAverage(Dataset train) {
-    vectors.copy(average.weights(), engine.parameters());
-    engine.parametersChanged();
-    recomputeStatistics(train);
-  }
-
-  private double seconds() {
-    return state.seconds + (System.nanoTime() - begin) / 1e9;
   }
 
   /**
@@ -728,11 +613,35 @@ public final class Trainer implements AutoCloseable {
     }
     Map<String, Object> tensors = new LinkedHashMap<>();
     stateTensors().forEach((name, tensor) -> tensors.put(name, Checkpoint.save(tensor)));
-    List<String> kept = new ArrayList<>();
-    listeners.forEach(listener -> kept.add(listener.state()));
-    RunState copy = state.copy(seconds());
+    Map<String, String> kept = new LinkedHashMap<>();
+    named()
+        .forEach(
+            (name, listener) -> {
+              if (listener.state() != null) {
+                kept.put(name, listener.state());
+              }
+            });
+    RunState copy = state.copy();
+    copy.seconds = state.secondsNow();
     copy.averages = average == null ? 0 : average.count();
     return new Checkpoint(spec, copy, identity(), kept, tensors);
+  }
+
+  /** The run has come to its end: what follows does not belong to its course. */
+  void finish() {
+    finished = true;
+  }
+
+  /** Listeners by class, and number among those of their class. */
+  private Map<String, TrainingListener> named() {
+    Map<String, TrainingListener> named = new LinkedHashMap<>();
+    for (TrainingListener listener : listeners) {
+      int number = 0;
+      while (named.putIfAbsent(listener.getClass().getName() + "#" + number, listener) != null) {
+        number++;
+      }
+    }
+    return named;
   }
 
   private Map<String, Tensor> stateTensors() {
@@ -755,6 +664,11 @@ public final class Trainer implements AutoCloseable {
     identity.put("data", fingerprint());
     identity.put("network", Json.write(network.layers().toJson()));
     identity.put("micro_batch", Long.toString(engine.microBatch()));
+    List<String> kernels = new ArrayList<>();
+    for (int i = 0; i < network.operationNames().size(); i++) {
+      kernels.add(engine.implementation(i));
+    }
+    identity.put(KERNELS, String.join(", ", kernels));
     return identity;
   }
 
@@ -766,50 +680,45 @@ public final class Trainer implements AutoCloseable {
     return fingerprint;
   }
 
-  /**
-   * Goes on from a checkpoint: between {@link #prepare} and {@link #fit}, or the first {@link
-   * #step}. The run is then the same, bit for bit, as one that never stopped; only {@code threads}
-   * may differ, and its end may be later.
-   *
-   * @throws IllegalArgumentException naming what differs from the run that the checkpoint is of
-   * @throws IllegalStateException where this trainer has trained
-   */
-  public void restore(Checkpoint checkpoint) {
-    Check.present("trainer", "a checkpoint", checkpoint);
-    ready();
-    if (fitted || state.updates > 0) {
-      throw new IllegalStateException(
-          "[trainer] needs a new trainer to resume, got one that has trained");
-    }
-    spec.checkResumes(checkpoint.spec());
+  /** Takes the place of the first weights. */
+  private void restore(Checkpoint checkpoint) {
     identity()
         .forEach(
             (name, value) -> {
               String theirs = checkpoint.identity().get(name);
-              if (!value.equals(theirs)) {
+              if (value.equals(theirs)) {
+                return;
+              }
+              if (!name.equals(KERNELS)) {
                 throw Check.bad(
                     "trainer", "the " + name + " that the run began with, " + theirs, value);
               }
+              LOG.log(
+                  Logger.Level.WARNING,
+                  "[trainer] the run goes on with other kernels than it began with, as on another"
+                      + " processor: its bits will not be those of a run that never stopped");
             });
     checkpoint.state().requireOn(plan);
     Map<String, Tensor> tensors = stateTensors();
-    if (!tensors.keySet().equals(checkpoint.names())) {
-      throw Check.bad("trainer", "a checkpoint with " + tensors.keySet(), checkpoint.names());
+    if (!tensors.keySet().equals(checkpoint.tensors().keySet())) {
+      throw Check.bad(
+          "trainer", "a checkpoint with " + tensors.keySet(), checkpoint.tensors().keySet());
     }
     tensors.forEach(checkpoint::restore);
     engine.parametersChanged();
-    state = checkpoint.state().copy(checkpoint.state().seconds);
-    saved = state.updates;
+    state = checkpoint.state().copy();
     updater.updates(state.updates);
     if (average != null) {
       average.count(state.averages);
     }
-    for (int i = 0; i < Math.min(listeners.size(), checkpoint.listeners().size()); i++) {
-      if (checkpoint.listeners().get(i) instanceof String text) {
-        listeners.get(i).restore(text);
-      }
-    }
-    restored = true;
+    named()
+        .forEach(
+            (name, listener) -> {
+              String kept = checkpoint.listeners().get(name);
+              if (kept != null) {
+                listener.restore(kept);
+              }
+            });
   }
 
   /** Rows of the epochs so far. */
@@ -848,6 +757,7 @@ public final class Trainer implements AutoCloseable {
   public double step(
       Samples samples, int[] rows, int count, float[] weights, double learningRate, long epoch) {
     ready();
+    begun = true;
     trainStep.epoch(epoch);
     update(samples, rows, count, weights, learningRate);
     return lastLoss;
@@ -861,7 +771,8 @@ public final class Trainer implements AutoCloseable {
     double norm = vectors.norm(engine.gradients());
     traced("gradient norm");
     if (!Double.isFinite(result.loss()) || !Double.isFinite(norm)) {
-      throw diverged(result.loss() / count, norm);
+      throw DivergedException.at(
+          state.updates + 1, result.loss() / count, norm, network, engine, vectors);
     }
     double clip = spec.clipGradientNorm();
     updater.update(
@@ -880,36 +791,6 @@ public final class Trainer implements AutoCloseable {
     lastLoss = result.loss() / count;
     lastAccuracy = (double) result.correct() / count;
     lastGradientNorm = norm;
-  }
-
-  /** Why an update was not made: the weights are those before it. */
-  private DivergedException diverged(double loss, double norm) {
-    String where = null;
-    // The first layer, from the input on, whose own numbers went wrong: its weights, or the
-    // statistics of what it saw. Gradients come last, as one bad one spoils all before it.
-    for (Parameter parameter : network.parameters()) {
-      if (where == null && !finite(engine.parameters(), parameter.offset(), parameter.elements())) {
-        where = "weights " + parameter.name() + " are not finite";
-      }
-    }
-    for (Statistics seen : network.statistics()) {
-      if (where == null && !finite(engine.statistics(), seen.offset(), 2L * seen.channels())) {
-        where = "what enters batch norm " + seen.name() + " is not finite";
-      }
-    }
-    for (int i = network.parameters().size() - 1; where == null && i >= 0; i--) {
-      Parameter parameter = network.parameters().get(i);
-      if (!finite(engine.gradients(), parameter.offset(), parameter.elements())) {
-        where = "the gradient of " + parameter.name() + " is not finite";
-      }
-    }
-    return new DivergedException(state.updates + 1, loss, norm, where);
-  }
-
-  private boolean finite(Tensor vector, long first, long elements) {
-    try (Tensor slice = vector.slice(first, elements)) {
-      return Double.isFinite(vectors.maxAbs(slice));
-    }
   }
 
   /**
@@ -1127,15 +1008,58 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
-  private void traced(String phase) {
+  void traced(String phase) {
     if (tracer != null) {
       tracer.phase(phase);
     }
   }
 
-  /** The data that the trainer was prepared for. */
+  /** The training set: what is left of the data without what is set aside. */
   Dataset data() {
     return prepared;
+  }
+
+  /** What was set aside, or null. */
+  Dataset validation() {
+    return validation;
+  }
+
+  /** Samples of the training set: of the first {@code trainSamples}, those not set aside. */
+  public int trainingSamples() {
+    ready();
+    return prepared.count();
+  }
+
+  TrainingPlan plan() {
+    return plan;
+  }
+
+  RunState state() {
+    return state;
+  }
+
+  /** Sums over the last update's batch. */
+  LossResult result() {
+    return result;
+  }
+
+  /** Null where no weights are averaged. */
+  WeightAverage average() {
+    return average;
+  }
+
+  /** Null unless profiling. */
+  Tracer tracer() {
+    return tracer;
+  }
+
+  List<TrainingListener> listeners() {
+    return listeners;
+  }
+
+  void setParameters(Tensor parameters) {
+    vectors.copy(parameters, engine.parameters());
+    engine.parametersChanged();
   }
 
   private void ready() {

@@ -1,8 +1,8 @@
 package org.ghostbatch.train;
 
 /**
- * Time of training phases; the first two updates warm caches and compile, and count only where
- * nothing else does.
+ * Time of an epoch's updates. The first ones of a process warm caches and compile: they count only
+ * where there are no others.
  */
 final class TrainingClock {
   private long last;
@@ -15,28 +15,27 @@ final class TrainingClock {
     last = System.nanoTime();
   }
 
-  void lap(int count, boolean warm) {
+  /**
+   * An update is done.
+   *
+   * @param warm whether it comes after the first ones
+   * @return what it took, in ns
+   */
+  long lap(int count, boolean warm) {
     long now = System.nanoTime();
-    nanos += now - last;
+    long lap = now - last;
+    nanos += lap;
     images += count;
     if (warm) {
-      warmNanos += now - last;
+      warmNanos += lap;
       warmImages += count;
     }
     last = now;
+    return lap;
   }
 
-  void add(TrainingClock other) {
-    nanos += other.nanos;
-    images += other.images;
-    warmNanos += other.warmNanos;
-    warmImages += other.warmImages;
-  }
-
-  double imagesPerSecond(boolean orCold) {
-    if (warmImages > 0) {
-      return warmImages / (warmNanos / 1e9);
-    }
-    return orCold && nanos > 0 ? images / (nanos / 1e9) : Double.NaN;
+  /** NaN before the first lap. */
+  double imagesPerSecond() {
+    return warmImages > 0 ? warmImages / (warmNanos / 1e9) : images / (nanos / 1e9);
   }
 }

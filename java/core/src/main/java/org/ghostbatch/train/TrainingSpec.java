@@ -1,8 +1,13 @@
 package org.ghostbatch.train;
 
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.function.BiConsumer;
+import java.util.function.BiFunction;
+import java.util.function.Function;
+import java.util.stream.Collectors;
 import org.ghostbatch.data.DataOptions;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.DataType;
@@ -82,40 +87,132 @@ public record TrainingSpec(
     long seed) {
   private static final String KIND = "training";
 
+  /**
+   * A member of {@code config.json}.
+   *
+   * @param get its value; null for what is not set
+   * @param set takes the value out of an object that has it, null perhaps
+   */
+  private record Member(
+      String name, Function<TrainingSpec, Object> get, BiConsumer<Builder, JsonObject> set) {
+    /** One that may not be null. */
+    static <T> Member of(
+        String name,
+        Function<TrainingSpec, Object> get,
+        BiFunction<JsonObject, String, T> read,
+        BiConsumer<Builder, T> set) {
+      return new Member(name, get, (b, json) -> set.accept(b, read.apply(json, name)));
+    }
+
+    /** One that may be null: {@code none}. */
+    static <T> Member orNull(
+        String name,
+        Function<TrainingSpec, T> get,
+        T none,
+        BiFunction<JsonObject, String, T> read,
+        BiConsumer<Builder, T> set) {
+      return new Member(
+          name,
+          spec -> Objects.equals(get.apply(spec), none) ? null : get.apply(spec),
+          (b, json) -> set.accept(b, json.isNull(name) ? none : read.apply(json, name)));
+    }
+
+    /** One that has a text. */
+    static <T> Member text(
+        String name,
+        Function<TrainingSpec, T> get,
+        Function<String, T> parse,
+        BiConsumer<Builder, T> set) {
+      return of(
+          name,
+          spec -> get.apply(spec).toString(),
+          (json, key) -> parse.apply(json.getString(key)),
+          set);
+    }
+  }
+
+  private static final List<Member> TABLE =
+      List.of(
+          Member.of("model", TrainingSpec::model, JsonObject::getString, Builder::model),
+          Member.of("data", TrainingSpec::data, JsonObject::getString, Builder::data),
+          Member.orNull(
+              "data_dir", TrainingSpec::dataDir, null, JsonObject::getString, Builder::dataDir),
+          Member.orNull(
+              "image_size", TrainingSpec::imageSize, 0, JsonObject::getInt, Builder::imageSize),
+          Member.orNull(
+              "train_samples",
+              TrainingSpec::trainSamples,
+              0,
+              JsonObject::getInt,
+              Builder::trainSamples),
+          Member.of("batch", TrainingSpec::batchMember, TrainingSpec::readBatch, Builder::batch),
+          Member.orNull("ghost", TrainingSpec::ghost, 0, TrainingSpec::readGhost, Builder::ghost),
+          Member.text(
+              "running_stats",
+              TrainingSpec::runningStatistics,
+              RunningStatistics::of,
+              Builder::runningStatistics),
+          Member.orNull("epochs", TrainingSpec::epochs, 0, JsonObject::getInt, Builder::epochs),
+          Member.orNull(
+              "updates", TrainingSpec::updates, 0L, JsonObject::getLong, Builder::updates),
+          Member.text("optimizer", TrainingSpec::optimizer, Optimizer::parse, Builder::optimizer),
+          Member.text(
+              "schedule", s -> s.learningRate.schedule(), Schedule::parse, Builder::schedule),
+          Member.text("lr_rule", s -> s.learningRate.rule(), BatchRule::parse, Builder::batchRule),
+          Member.of(
+              "warmup_epochs",
+              s -> s.learningRate.warmupEpochs(),
+              JsonObject::getDouble,
+              Builder::warmupEpochs),
+          new Member(
+              "regime_adaptation",
+              s -> s.regimeAdaptation == null ? null : s.regimeAdaptation.base(),
+              (b, json) -> b.regimeAdaptation(readRegimeAdaptation(json))),
+          Member.orNull(
+              "clip",
+              TrainingSpec::clipGradientNorm,
+              0.0,
+              JsonObject::getDouble,
+              Builder::clipGradientNorm),
+          Member.of(
+              "gradient_noise",
+              TrainingSpec::gradientNoise,
+              JsonObject::getDouble,
+              Builder::gradientNoise),
+          Member.text(
+              "augment", TrainingSpec::augmentation, Augmentation::of, Builder::augmentation),
+          Member.of(
+              "label_smoothing",
+              TrainingSpec::labelSmoothing,
+              JsonObject::getDouble,
+              Builder::labelSmoothing),
+          Member.orNull("ema", TrainingSpec::ema, 0.0, JsonObject::getDouble, Builder::ema),
+          Member.orNull("swa", TrainingSpec::swaFrom, -1, JsonObject::getInt, Builder::swaFrom),
+          Member.of(
+              "validation", TrainingSpec::validation, JsonObject::getDouble, Builder::validation),
+          Member.orNull(
+              "early_stop", TrainingSpec::earlyStop, 0, JsonObject::getInt, Builder::earlyStop),
+          Member.orNull(
+              "keep_best", TrainingSpec::keepBest, 0, JsonObject::getInt, Builder::keepBest),
+          Member.text(
+              "checkpoint_every",
+              TrainingSpec::checkpointEvery,
+              CheckpointInterval::parse,
+              Builder::checkpointEvery),
+          Member.orNull(
+              "init_from", TrainingSpec::initFrom, null, JsonObject::getString, Builder::initFrom),
+          Member.of("backend", TrainingSpec::backend, JsonObject::getString, Builder::backend),
+          Member.text("precision", TrainingSpec::precision, DataType::of, Builder::precision),
+          Member.orNull("threads", TrainingSpec::threads, 0, JsonObject::getInt, Builder::threads),
+          Member.orNull(
+              "micro_batch", TrainingSpec::microBatch, 0, JsonObject::getInt, Builder::microBatch),
+          Member.of("seed", TrainingSpec::seed, JsonObject::getLong, Builder::seed));
+
+  private static final Set<String> LENGTHS = Set.of("epochs", "updates");
+
   /** Names of the members of {@link #toJson}. */
   public static final Set<String> MEMBERS =
-      Set.of(
-          "model",
-          "data",
-          "data_dir",
-          "image_size",
-          "train_samples",
-          "optimizer",
-          "schedule",
-          "lr_rule",
-          "warmup_epochs",
-          "regime_adaptation",
-          "batch",
-          "ghost",
-          "running_stats",
-          "epochs",
-          "updates",
-          "clip",
-          "gradient_noise",
-          "augment",
-          "label_smoothing",
-          "ema",
-          "swa",
-          "validation",
-          "early_stop",
-          "keep_best",
-          "checkpoint_every",
-          "init_from",
-          "backend",
-          "precision",
-          "threads",
-          "micro_batch",
-          "seed");
+      TABLE.stream().map(Member::name).collect(Collectors.toUnmodifiableSet());
 
   /**
    * Member of {@code config.json} that holds what a run resolved; {@link #fromJson} passes over it.
@@ -214,42 +311,13 @@ public record TrainingSpec(
 
   /** A builder with this spec's settings. */
   public Builder toBuilder() {
-    Builder b = new Builder();
-    b.model = model;
-    b.data = data;
-    b.dataDir = dataDir;
-    b.imageSize = imageSize;
-    b.trainSamples = trainSamples;
-    b.optimizer = optimizer;
-    b.learningRate = learningRate;
-    b.regimeAdaptation = regimeAdaptation;
-    b.batch = batch;
-    b.ghost = ghost;
-    b.runningStatistics = runningStatistics;
-    b.epochs = epochs;
-    b.updates = updates;
-    b.clipGradientNorm = clipGradientNorm;
-    b.gradientNoise = gradientNoise;
-    b.augmentation = augmentation;
-    b.labelSmoothing = labelSmoothing;
-    b.ema = ema;
-    b.swaFrom = swaFrom;
-    b.validation = validation;
-    b.earlyStop = earlyStop;
-    b.keepBest = keepBest;
-    b.checkpointEvery = checkpointEvery;
-    b.initFrom = initFrom;
-    b.backend = backend;
-    b.precision = precision;
-    b.threads = threads;
-    b.microBatch = microBatch;
-    b.seed = seed;
-    return b;
+    return builder().set(toJson());
   }
 
   /**
    * Refuses a run that is not the one that began, going on: all but {@code threads} must be the
-   * same, and its end must not be earlier.
+   * same, its end must not be earlier, and later only where the schedule does not follow the
+   * length.
    *
    * @throws IllegalArgumentException naming the members that differ
    */
@@ -262,6 +330,15 @@ public record TrainingSpec(
               + " epochs or "
               + begun.updates
               + " updates",
+          epochs + " epochs or " + updates + " updates");
+    }
+    boolean longer = epochs != begun.epochs || updates != begun.updates;
+    if (longer && learningRate.schedule().followsLength()) {
+      throw Check.bad(
+          KIND,
+          "the end of the run that began, as "
+              + learningRate.schedule()
+              + " follows the length: another end would change rates that have been used",
           epochs + " epochs or " + updates + " updates");
     }
     JsonObject mine = toJson();
@@ -304,38 +381,28 @@ public record TrainingSpec(
    * lr_rule} and {@code optimizer} as texts, null for what is not set.
    */
   public JsonObject toJson() {
-    return new JsonObject()
-        .put("model", model)
-        .put("data", data)
-        .put("data_dir", dataDir)
-        .put("image_size", imageSize == 0 ? null : imageSize)
-        .put("train_samples", trainSamples == 0 ? null : trainSamples)
-        .put("batch", batch.phases().size() == 1 ? batch.first() : batch.toString())
-        .put("ghost", ghost == 0 ? null : ghost)
-        .put("running_stats", runningStatistics.toString())
-        .put("epochs", epochs == 0 ? null : epochs)
-        .put("updates", updates == 0 ? null : updates)
-        .put("optimizer", optimizer.toString())
-        .put("schedule", learningRate.schedule().toString())
-        .put("lr_rule", learningRate.rule().toString())
-        .put("warmup_epochs", learningRate.warmupEpochs())
-        .put("regime_adaptation", regimeAdaptation == null ? null : regimeAdaptation.base())
-        .put("clip", clipGradientNorm == 0 ? null : clipGradientNorm)
-        .put("gradient_noise", gradientNoise)
-        .put("augment", augmentation.toString())
-        .put("label_smoothing", labelSmoothing)
-        .put("ema", ema == 0 ? null : ema)
-        .put("swa", swaFrom < 0 ? null : swaFrom)
-        .put("validation", validation)
-        .put("early_stop", earlyStop == 0 ? null : earlyStop)
-        .put("keep_best", keepBest == 0 ? null : keepBest)
-        .put("checkpoint_every", checkpointEvery.toString())
-        .put("init_from", initFrom)
-        .put("backend", backend)
-        .put("precision", precision.toString())
-        .put("threads", threads == 0 ? null : threads)
-        .put("micro_batch", microBatch == 0 ? null : microBatch)
-        .put("seed", seed);
+    JsonObject json = new JsonObject();
+    TABLE.forEach(member -> json.put(member.name, member.get.apply(this)));
+    return json;
+  }
+
+  private Object batchMember() {
+    return batch.phases().size() == 1 ? batch.first() : batch.toString();
+  }
+
+  private static BatchSchedule readBatch(JsonObject json, String name) {
+    return json.get(name) instanceof String text
+        ? BatchSchedule.parse(text)
+        : BatchSchedule.constant(json.getInt(name));
+  }
+
+  private static RegimeAdaptation readRegimeAdaptation(JsonObject json) {
+    String name = "regime_adaptation";
+    return json.isNull(name) ? null : new RegimeAdaptation(json.getInt(name));
+  }
+
+  private static int readGhost(JsonObject json, String name) {
+    return "none".equals(json.get(name)) ? 0 : json.getInt(name);
   }
 
   /**
@@ -557,68 +624,16 @@ public record TrainingSpec(
           .filter(name -> !name.equals(RESOLVED))
           .forEach(name -> known.put(name, json.get(name)));
       known.requireOnly(MEMBERS);
-      if (known.has("epochs")
-          && !known.isNull("epochs")
-          && known.has("updates")
-          && !known.isNull("updates")) {
+      boolean epochs = known.has("epochs") && !known.isNull("epochs");
+      boolean updates = known.has("updates") && !known.isNull("updates");
+      if (epochs && updates) {
         throw Check.bad(KIND, "a length in either epochs or updates", "both");
       }
-      for (String name : known.names()) {
-        set(name, known);
-      }
+      TABLE.stream()
+          .filter(member -> known.has(member.name))
+          .filter(member -> !LENGTHS.contains(member.name) || !known.isNull(member.name))
+          .forEach(member -> member.set.accept(this, known));
       return this;
-    }
-
-    private void set(String name, JsonObject json) {
-      boolean none = json.isNull(name);
-      switch (name) {
-        case "model" -> model(json.getString(name));
-        case "data" -> data(json.getString(name));
-        case "data_dir" -> dataDir(none ? null : json.getString(name));
-        case "image_size" -> imageSize(none ? 0 : json.getInt(name));
-        case "train_samples" -> trainSamples(none ? 0 : json.getInt(name));
-        case "batch" ->
-            batch(
-                json.get(name) instanceof String text
-                    ? BatchSchedule.parse(text)
-                    : BatchSchedule.constant(json.getInt(name)));
-        case "ghost" -> ghost(none || "none".equals(json.get(name)) ? 0 : json.getInt(name));
-        case "running_stats" -> runningStatistics(RunningStatistics.of(json.getString(name)));
-        case "epochs" -> {
-          if (!none) {
-            epochs(json.getInt(name));
-          }
-        }
-        case "updates" -> {
-          if (!none) {
-            updates(json.getLong(name));
-          }
-        }
-        case "optimizer" -> optimizer(Optimizer.parse(json.getString(name)));
-        case "schedule" -> schedule(Schedule.parse(json.getString(name)));
-        case "lr_rule" -> batchRule(BatchRule.parse(json.getString(name)));
-        case "warmup_epochs" -> warmupEpochs(json.getDouble(name));
-        case "regime_adaptation" ->
-            regimeAdaptation(none ? null : new RegimeAdaptation(json.getInt(name)));
-        case "clip" -> clipGradientNorm(none ? 0 : json.getDouble(name));
-        case "gradient_noise" -> gradientNoise(json.getDouble(name));
-        case "augment" -> augmentation(Augmentation.of(json.getString(name)));
-        case "label_smoothing" -> labelSmoothing(json.getDouble(name));
-        case "ema" -> ema(none ? 0 : json.getDouble(name));
-        case "swa" -> swaFrom(none ? -1 : json.getInt(name));
-        case "validation" -> validation(json.getDouble(name));
-        case "early_stop" -> earlyStop(none ? 0 : json.getInt(name));
-        case "keep_best" -> keepBest(none ? 0 : json.getInt(name));
-        case "checkpoint_every" -> checkpointEvery(CheckpointInterval.parse(json.getString(name)));
-        case "init_from" -> initFrom(none ? null : json.getString(name));
-        case "backend" -> backend(json.getString(name));
-        case "precision" -> precision(DataType.of(json.getString(name)));
-        case "threads" -> threads(none ? 0 : json.getInt(name));
-        case "micro_batch" -> microBatch(none ? 0 : json.getInt(name));
-        case "seed" -> seed(json.getLong(name));
-        default ->
-            throw new IllegalStateException("[training] needs every member read, got " + name);
-      }
     }
 
     /** The spec, checked. */

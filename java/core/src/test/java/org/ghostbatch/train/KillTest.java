@@ -42,14 +42,12 @@ class KillTest {
           Trainer trainer =
               (begun
                       ? Trainer.of(TinyData.convolutional(), folder.spec())
+                          .checkpoint(folder.checkpoint())
                       : builder(arguments.length > 1 ? 200 : INTERVAL))
                   .listener(folder)
                   .listener(arguments.length > 1 ? new TrainingListener() {} : new Printer())
                   .on(device)) {
         trainer.prepare(train);
-        if (begun) {
-          folder.restore(trainer);
-        }
         System.out.println("from " + trainer.updates());
         trainer.fit(train, TinyData.of(100, 2));
         System.out.println("done");

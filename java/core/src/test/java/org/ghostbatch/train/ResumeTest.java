@@ -3,22 +3,34 @@ package org.ghostbatch.train;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.UnaryOperator;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import java.util.logging.SimpleFormatter;
 import java.util.stream.Stream;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.nn.Models;
 import org.ghostbatch.optim.Adam;
 import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
@@ -83,9 +95,12 @@ class ResumeTest {
     try (Device device = Device.of("cpu", threads);
         RunFolder run = RunFolder.resume(folder)) {
       TrainingSpec spec = longer.apply(run.spec().toBuilder()).build();
-      try (Trainer trainer = Trainer.of(TinyData.convolutional(), spec).listener(run).on(device)) {
+      try (Trainer trainer =
+          Trainer.of(TinyData.convolutional(), spec)
+              .listener(run)
+              .checkpoint(run.checkpoint())
+              .on(device)) {
         trainer.prepare(train);
-        run.restore(trainer);
         long begun = trainer.updates();
         assertFalse(trainer.fit(train, TEST).stopped());
         return begun;
@@ -255,6 +270,137 @@ class ResumeTest {
     assertSame(whole, cut);
   }
 
+  /** What cannot be read, or not by this version, may be whole: it is kept, and said. */
+  @Test
+  void onlyDamagedCheckpointsAreSetAside() throws IOException {
+    Path cut = temp.resolve("cut");
+    run(cut, Kind.MOMENTUM.builder().listener(stopAt(8)), TRAIN, 2);
+    Path newest = Checkpoint.files(cut.resolve("checkpoint")).get(0);
+    byte[] good = Files.readAllBytes(newest);
+    Files.delete(newest);
+    Files.createDirectory(newest);
+    var unreadable = assertThrows(UncheckedIOException.class, () -> RunFolder.resume(cut));
+    assertTrue(unreadable.getMessage().contains(newest.toString()), unreadable.getMessage());
+    Files.delete(newest);
+
+    String text = new String(good, StandardCharsets.ISO_8859_1);
+    String version = "\"ghostbatch_checkpoint\":\"1\"";
+    assertTrue(text.contains(version));
+    byte[] later =
+        text.replace(version, version.replace('1', '2')).getBytes(StandardCharsets.ISO_8859_1);
+    Path other =
+        AtomicFiles.writeHashed(
+            cut.resolve("checkpoint"),
+            "update-000000008-",
+            ".safetensors",
+            out -> out.write(later));
+    var unknown = assertThrows(IllegalArgumentException.class, () -> RunFolder.resume(cut));
+    assertTrue(unknown.getMessage().contains("version 1"), unknown.getMessage());
+    Files.delete(other);
+    Files.write(newest, good);
+    assertEquals(8, resume(cut, TRAIN, 2, spec -> spec));
+  }
+
+  @Test
+  void theFirstWeightsAreNeededOnce() throws IOException {
+    Path first = temp.resolve("first");
+    run(first, Kind.MOMENTUM.builder().seed(2), TRAIN, 2);
+    Path whole = temp.resolve("whole");
+    run(whole, Kind.MOMENTUM.builder().initFrom(first), TRAIN, 2);
+    Path cut = temp.resolve("cut");
+    run(cut, Kind.MOMENTUM.builder().initFrom(first).listener(stopAt(4)), TRAIN, 2);
+    Files.delete(RunFolder.model(first));
+    assertEquals(4, resume(cut, TRAIN, 2, spec -> spec));
+    assertSame(whole, cut);
+  }
+
+  @Test
+  void otherKernelsAreSaid() {
+    try (Device device = Device.of("cpu", 1)) {
+      Checkpoint[] taken = new Checkpoint[1];
+      try (Trainer trainer = Kind.MOMENTUM.builder().on(device)) {
+        trainer.prepare(TRAIN);
+        taken[0] = trainer.checkpoint();
+      }
+      assertEquals(List.of(), warnings(() -> goOn(device, taken[0])));
+      Map<String, String> identity = new LinkedHashMap<>(taken[0].identity());
+      identity.put("kernels", "those of another processor");
+      Checkpoint moved =
+          new Checkpoint(taken[0].spec(), taken[0].state(), identity, Map.of(), taken[0].tensors());
+      List<String> warnings = warnings(() -> goOn(device, moved));
+      assertEquals(1, warnings.size(), warnings.toString());
+      assertTrue(warnings.get(0).contains("other kernels"), warnings.get(0));
+    }
+  }
+
+  private static void goOn(Device device, Checkpoint checkpoint) {
+    try (Trainer trainer = Kind.MOMENTUM.builder().checkpoint(checkpoint).on(device)) {
+      trainer.prepare(TRAIN);
+    }
+  }
+
+  /** What is logged meanwhile. */
+  private static List<String> warnings(Runnable work) {
+    List<String> messages = new ArrayList<>();
+    Handler handler =
+        new Handler() {
+          @Override
+          public void publish(LogRecord record) {
+            messages.add(new SimpleFormatter().formatMessage(record));
+          }
+
+          @Override
+          public void flush() {}
+
+          @Override
+          public void close() {}
+        };
+    Logger logger = Logger.getLogger("org.ghostbatch");
+    logger.addHandler(handler);
+    try {
+      work.run();
+    } finally {
+      logger.removeHandler(handler);
+    }
+    return messages;
+  }
+
+  @Test
+  void anAverageThatNeverBeganIsSaid() {
+    try (Device device = Device.of("cpu", 1);
+        Trainer trainer =
+            Trainer.of(Models.softmax(TRAIN.classes()))
+                .batchSize(100)
+                .epochs(8)
+                .learningRate(0)
+                .validation(0.2)
+                .earlyStop(1)
+                .swaFrom(5)
+                .on(device)) {
+      List<String> warnings = warnings(() -> trainer.fit(TRAIN, TEST));
+      assertEquals(1, warnings.size(), warnings.toString());
+      assertTrue(warnings.get(0).contains("behind the first 5"), warnings.get(0));
+    }
+  }
+
+  /** A stopped run ends soon: without figures of the whole training set. */
+  @Test
+  void aRunThatIsStoppedIsNotEvaluated() throws IOException {
+    for (long cut : new long[] {4, 5}) {
+      Path folder = temp.resolve("at" + cut);
+      History stopped = run(folder, Kind.MOMENTUM.builder().listener(stopAt(cut)), TRAIN, 2);
+      assertTrue(stopped.stopped());
+      assertNull(stopped.train());
+      assertNull(stopped.test());
+      assertTrue(Double.isNaN(stopped.last().testAccuracy()));
+      assertEquals(cut, resume(folder, TRAIN, 2, spec -> spec));
+      // Once more, where nothing is left to train: the speed is still that of the run.
+      resume(folder, TRAIN, 2, spec -> spec);
+      JsonObject summary = Json.readObject(RunFolder.summaryFile(folder));
+      assertTrue(summary.getDouble("images_per_second") > 0);
+    }
+  }
+
   @Test
   void anotherRunIsRefused() {
     Path cut = temp.resolve("cut");
@@ -263,6 +409,9 @@ class ResumeTest {
     refused("seed 1 of the run that began, got 2", cut, TRAIN, spec -> spec.seed(2));
     refused("an end not before that of the run", cut, TRAIN, spec -> spec.epochs(2));
     assertEquals(4, resume(cut, TRAIN, 2, spec -> spec.threads(2)));
+    Path cosine = temp.resolve("cosine");
+    run(cosine, Kind.ADAM.builder().listener(stopAt(4)), TRAIN, 2);
+    refused("follows the length", cosine, TRAIN, spec -> spec.epochs(5));
     var none =
         assertThrows(
             IllegalArgumentException.class, () -> RunFolder.resume(temp.resolve("nothing")));
@@ -317,10 +466,17 @@ class ResumeTest {
         assertThrows(IllegalStateException.class, first::checkpoint);
       }
       Counter counter = new Counter();
-      try (Trainer second = Kind.MOMENTUM.builder().listener(counter).on(device)) {
+      Counter other = new Counter();
+      try (Trainer second =
+          Kind.MOMENTUM
+              .builder()
+              .listener(new TrainingListener() {}) // states are matched by class, not by place
+              .listener(counter)
+              .listener(other)
+              .checkpoint(taken[0])
+              .on(device)) {
         second.prepare(TRAIN);
-        second.restore(taken[0]);
-        assertThrows(IllegalStateException.class, () -> second.restore(taken[0]));
+        assertEquals(0, other.count, "the first run had one of this class");
         assertEquals(4, counter.count);
         second.fit(TRAIN, null);
         assertEquals(15, counter.count);

@@ -271,9 +271,11 @@ class TensorBoardTest {
         assertThrows(UncheckedIOException.class, () -> trainer.fit(TRAIN, TEST));
       }
       for (long end : new long[] {10, 0}) {
-        try (Trainer trainer = run(parts).listener(new End(end, false, saved)).on(device)) {
-          trainer.prepare(TRAIN);
-          trainer.restore(saved.get(saved.size() - 1));
+        try (Trainer trainer =
+            run(parts)
+                .listener(new End(end, false, saved))
+                .checkpoint(saved.get(saved.size() - 1))
+                .on(device)) {
           trainer.fit(TRAIN, TEST);
         }
       }

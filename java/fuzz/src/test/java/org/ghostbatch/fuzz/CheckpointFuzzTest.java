@@ -135,9 +135,7 @@ class CheckpointFuzzTest {
             1 << 20,
             64,
             () -> {
-              try (Trainer trainer = trainer().on(DEVICE)) {
-                trainer.prepare(DATA);
-                trainer.restore(checkpoint);
+              try (Trainer trainer = trainer().checkpoint(checkpoint).on(DEVICE)) {
                 assertEquals(EPOCHS, trainer.fit(DATA, null).epochs().size());
                 return true;
               } catch (DivergedException e) {

@@ -1,0 +1,198 @@
+package org.ghostbatch.train;
+
+import java.lang.System.Logger;
+import java.util.List;
+import org.ghostbatch.data.Dataset;
+
+/** The course of a whole run, epoch by epoch: what {@link Trainer#fit} does. */
+final class Run {
+  private static final Logger LOG = System.getLogger("org.ghostbatch");
+
+  /** Updates of a process that warm caches and compile: its speed is that of the others. */
+  private static final int WARM_UP = 2;
+
+  private final Trainer trainer;
+  private final TrainingSpec spec;
+  private final TrainingPlan plan;
+  private final BatchFeed feed;
+  private final RunState state;
+  private final WeightAverage average; // null for none
+  private final Tracer tracer; // null unless profiling
+  private final List<TrainingListener> listeners;
+  private final Dataset test; // null for none
+  private long saved; // the update after which the run was saved last
+  private int made; // updates of this process
+  private boolean cut; // stopped within an epoch
+  private Evaluation tested;
+
+  Run(Trainer trainer, Dataset test) {
+    this.trainer = trainer;
+    this.spec = trainer.spec();
+    this.plan = trainer.plan();
+    this.feed = trainer.feed();
+    this.state = trainer.state();
+    this.average = trainer.average();
+    this.tracer = trainer.tracer();
+    this.listeners = trainer.listeners();
+    this.test = test;
+    this.saved = state.updates;
+  }
+
+  History run() {
+    listeners.forEach(listener -> listener.onStart(trainer));
+    state.start();
+    // An epoch in progress is closed also where the run has come to its end within it.
+    while (!trainer.stopRequested() && (state.done > 0 || !over())) {
+      epoch();
+    }
+    saveLast();
+    trainer.finish();
+    // A run that was stopped should end soon: figures of the whole network are for its real end.
+    boolean ended = !cut && over();
+    if (ended && average != null) {
+      takeAverage();
+    }
+    if (ended && test != null && tested == null) {
+      tested = trainer.evaluate(test);
+    }
+    History history =
+        new History(
+            state.rows,
+            !ended,
+            state.updates,
+            ended ? trainer.evaluate(trainer.data()) : null,
+            tested,
+            trainer.weightDistance(),
+            state.imagesPerSecond(),
+            state.secondsNow());
+    for (TrainingListener listener : listeners) {
+      listener.onEnd(trainer, history);
+    }
+    return history;
+  }
+
+  private boolean over() {
+    boolean early = spec.earlyStop() > 0 && state.sinceBest >= spec.earlyStop();
+    return early || plan.done(state.epoch, state.updates);
+  }
+
+  /** Trains what is left of the epoch in progress, and closes it. */
+  private void epoch() {
+    int of = plan.updatesOf(state.epoch);
+    TrainingClock clock = new TrainingClock();
+    clock.start();
+    feed.start(state.epoch, plan.batch(state.epoch));
+    feed.skip(state.done);
+    while (state.done < of
+        && !(spec.updates() > 0 && state.updates >= spec.updates())
+        && !trainer.stopRequested()) {
+      update(clock);
+    }
+    boolean part = state.done < of;
+    cut = trainer.stopRequested();
+    if (part || cut) {
+      // What goes on from here goes on within this epoch, so it is saved before the epoch is
+      // closed.
+      saveLast();
+    }
+    if (state.done == 0) {
+      return;
+    }
+    EpochRow row = close(clock);
+    if (!part && !cut && average != null) {
+      average.afterEpoch(state.epoch, trainer.engine().parameters());
+    }
+    for (TrainingListener listener : listeners) {
+      listener.onEpochEnd(trainer, row);
+    }
+    if (!part && !cut && spec.checkpointEvery().dueAfterEpoch(state.epoch)) {
+      save();
+    }
+  }
+
+  private void update(TrainingClock clock) {
+    if (tracer != null) {
+      tracer.begin();
+    }
+    feed.next();
+    trainer.traced("load batch");
+    trainer.update(state.epoch, plan.rate(state.epoch, state.done));
+    state.loss += trainer.result().loss();
+    state.correct += trainer.result().correct();
+    state.norms += trainer.lastGradientNorm();
+    state.seen += feed.count();
+    state.done++;
+    boolean warm = ++made > WARM_UP;
+    long nanos = clock.lap(feed.count(), warm);
+    if (warm) {
+      state.timed(feed.count(), nanos);
+    }
+    for (int i = 0; i < listeners.size(); i++) {
+      listeners.get(i).onUpdate(trainer);
+    }
+    if (tracer != null) {
+      trainer.traced("listeners");
+      tracer.end();
+    }
+    if (spec.checkpointEvery().dueAfterUpdate(state.updates)) {
+      save();
+    }
+  }
+
+  /** Evaluates the epoch, or the part that was trained of it; where it was cut, without figures. */
+  private EpochRow close(TrainingClock clock) {
+    Dataset held = trainer.validation();
+    tested = test == null || cut ? null : trainer.evaluate(test);
+    Evaluation validated = held == null || cut ? null : trainer.evaluate(held);
+    EpochRow row =
+        new EpochRow(
+            state.epoch + 1,
+            state.updates,
+            state.samples,
+            plan.batch(state.epoch),
+            state.lastRate,
+            state.loss / state.seen,
+            state.correct / state.seen,
+            tested == null ? Double.NaN : tested.loss(),
+            tested == null ? Double.NaN : tested.accuracy(),
+            trainer.weightDistance(),
+            state.norms / state.done,
+            clock.imagesPerSecond(),
+            state.secondsNow(),
+            validated == null ? Double.NaN : validated.loss(),
+            validated == null ? Double.NaN : validated.accuracy());
+    state.epochDone(row);
+    if (validated != null) {
+      state.validated(validated.loss(), validated.accuracy());
+    }
+    return row;
+  }
+
+  private void save() {
+    saved = state.updates;
+    listeners.forEach(listener -> listener.onCheckpoint(trainer));
+  }
+
+  /** Saves the state in which a run ends, unless that is saved, or nothing is to be. */
+  private void saveLast() {
+    if (saved != state.updates && !spec.checkpointEvery().equals(CheckpointInterval.NONE)) {
+      save();
+    }
+  }
+
+  /** Makes the average of the weights the network. */
+  private void takeAverage() {
+    if (average.count() == 0) {
+      LOG.log(
+          Logger.Level.WARNING,
+          "[trainer] needs a whole epoch behind the first {0} for an average of the weights, got an"
+              + " early stop after {1}: the network has the weights of the last update",
+          spec.trainedSwaFrom(),
+          state.rows.size());
+      return;
+    }
+    trainer.setParameters(average.weights());
+    trainer.recomputeStatistics(trainer.data());
+    tested = null;
+  }
+}

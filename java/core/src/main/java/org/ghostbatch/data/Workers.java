@@ -1,7 +1,7 @@
 package org.ghostbatch.data;
 
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executor;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
@@ -12,7 +12,7 @@ import java.util.function.Supplier;
 /** Runs numbered tasks on several threads, the caller's among them. */
 final class Workers {
   /** Of daemons that end when nothing came for a while. */
-  private static final ExecutorService POOL =
+  private static final Executor POOL =
       new ThreadPoolExecutor(
           0,
           Integer.MAX_VALUE,
@@ -41,18 +41,29 @@ final class Workers {
    * @param worker made once for each thread; does the task of the number it gets
    */
   static void run(int threads, int tasks, Supplier<? extends IntConsumer> worker) {
+    run(POOL, threads, tasks, worker);
+  }
+
+  /** As {@link #run(int, int, Supplier)}; threads that the pool does not give are done without. */
+  static void run(Executor pool, int threads, int tasks, Supplier<? extends IntConsumer> worker) {
     var run = new Workers(tasks);
-    int helpers = Math.min(threads, tasks) - 1;
-    var done = new CountDownLatch(Math.max(0, helpers));
+    int helpers = Math.max(0, Math.min(threads, tasks) - 1);
+    var done = new CountDownLatch(helpers);
     for (int i = 0; i < helpers; i++) {
-      POOL.execute(
-          () -> {
-            try {
-              run.work(worker);
-            } finally {
-              done.countDown();
-            }
-          });
+      try {
+        pool.execute(
+            () -> {
+              try {
+                run.work(worker);
+              } finally {
+                done.countDown();
+              }
+            });
+      } catch (RuntimeException | Error e) { // the system gives no more threads
+        for (; i < helpers; i++) {
+          done.countDown();
+        }
+      }
     }
     run.work(worker);
     await(done);

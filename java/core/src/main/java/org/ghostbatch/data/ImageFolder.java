@@ -22,10 +22,11 @@ import java.util.stream.IntStream;
  * sorted names of the folders, the same in both; samples are sorted by class and name. Names that
  * begin with a dot are passed over.
  *
- * <p>Samples are bytes [H, W, C], grey where all images are, else red, green and blue. Without a
- * size given, all images must have the same; with one, each is scaled so that it covers the size,
- * and cut around its centre. Images are decoded by several threads: once, where all of them fit
- * into the memory granted, else batch by batch. Every header is read when the data is loaded.
+ * <p>Samples are bytes [H, W, C], grey where all images are, else red, green and blue, or what the
+ * options say. Without a size given, all images must have the same; with one, each is scaled so
+ * that it covers the size, and cut around its centre. Images are decoded by several threads: once,
+ * where all of them fit into the memory granted, else batch by batch. Every header is read when the
+ * data is loaded.
  *
  * <p>The normalization is measured on 10,000 training images spread evenly, or on all where there
  * are fewer. The fingerprint is of the names and lengths of the files, the labels and the shape.
@@ -47,6 +48,9 @@ public final class ImageFolder {
   public static DataPair load(Path folder, DataOptions options) {
     Check.present(KIND, "a folder", folder);
     Check.present(KIND, "options", options);
+    if (options.channels() == 2 || options.channels() > 3) {
+      throw Check.bad(KIND, "samples of 1 or 3 channels", options.channels());
+    }
     Half train = Half.list(folder, "train");
     Half test = Half.list(folder, "test");
     sameClasses(train, test);
@@ -204,10 +208,11 @@ public final class ImageFolder {
 
     SampleShape shape() {
       boolean own = options.height() == 0;
+      int channels = colour ? 3 : 1;
       return new SampleShape(
           own ? first.height() : options.height(),
           own ? first.width() : options.width(),
-          colour ? 3 : 1);
+          options.channels() == 0 ? channels : options.channels());
     }
   }
 

@@ -167,6 +167,36 @@ class ImageFolderTest {
   }
 
   @Test
+  void greyAndColourAsAsked() throws IOException {
+    for (String name : List.of("train/a/1.png", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.png")) {
+      write("grey/" + name, new BufferedImage(6, 6, BufferedImage.TYPE_BYTE_GRAY), 1);
+      write("colour/" + name, 6, 6, 1);
+    }
+    for (String kind : List.of("grey", "colour")) {
+      for (int channels : new int[] {1, 3}) {
+        for (long memory : new long[] {0, 1 << 20}) {
+          DataPair pair =
+              Datasets.load(
+                  "folder:" + folder.resolve(kind),
+                  DataOptions.defaults().withChannels(channels).withMemory(memory));
+          SampleShape shape = new SampleShape(6, 6, channels);
+          assertEquals(shape, pair.train().shape());
+          byte[] jpeg = ImageFile.read(folder.resolve(kind + "/train/b/1.jpg"), shape);
+          assertArrayEquals(
+              jpeg, Arrays.copyOfRange(all(pair.train()), jpeg.length, 2 * jpeg.length));
+        }
+      }
+    }
+    for (int channels : new int[] {2, 4}) {
+      var error =
+          assertThrows(
+              IllegalArgumentException.class,
+              () -> load(DataOptions.defaults().withChannels(channels)));
+      contains(error.getMessage(), "1 or 3 channels", "got " + channels);
+    }
+  }
+
+  @Test
   void normalizationIsThatOfTheTrainingImages() {
     DataPair pair = load(DataOptions.defaults());
     assertEquals(Normalization.measure(pair.train()), pair.normalization());

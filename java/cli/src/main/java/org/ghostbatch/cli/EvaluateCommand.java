@@ -51,7 +51,8 @@ final class EvaluateCommand implements Callable<Integer> {
       completionCandidates = Candidates.Data.class,
       description =
           DataFlags.NAMES
-              + "; images are scaled to the network's input. Default: the data of the run.")
+              + "; images become the network's input, its size, grey or coloured. Classes with names must be the "
+              + "network's, in its order. Default: the data of the run.")
   private String data;
 
   @Option(
@@ -106,7 +107,9 @@ final class EvaluateCommand implements Callable<Integer> {
               loading
                   .options(opened.threads(), Terminal.standardError())
                   .withFolder(folder == null ? null : Path.of(folder))
-                  .withImageSize(input.height(), input.width()));
+                  .withImageSize(input.height(), input.width())
+                  .withChannels(input.channels()));
+      checkClasses(name, pair.test().classNames(), predictor.classNames());
       Dataset samples = samples(pair, spec);
       ClassificationMetrics.Counter counter =
           new ClassificationMetrics.Counter(predictor.classes(), Math.min(5, predictor.classes()));
@@ -124,6 +127,34 @@ final class EvaluateCommand implements Callable<Integer> {
       }
     }
     return Main.DONE;
+  }
+
+  /**
+   * Labels are numbers, which say the same only where the classes do. Names are not compared with
+   * mere numbers, which is what data without names has.
+   */
+  private static void checkClasses(String data, List<String> names, List<String> known) {
+    if (numbers(names) != numbers(known)) {
+      return;
+    }
+    for (int c = 0; c < names.size(); c++) {
+      String own = c < known.size() ? known.get(c) : null;
+      if (!names.get(c).equals(own)) {
+        throw new UsageException(
+            "--data needs the classes of the network, in its order, got \""
+                + names.get(c)
+                + "\" in "
+                + data
+                + " as class "
+                + c
+                + ", where the network has "
+                + (own == null ? "none" : "\"" + own + "\""));
+      }
+    }
+  }
+
+  private static boolean numbers(List<String> names) {
+    return names.stream().allMatch(name -> name.matches("[0-9]+"));
   }
 
   /** The part of the data; of the training set what the run trained on, or set aside. */

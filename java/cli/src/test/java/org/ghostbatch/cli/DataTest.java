@@ -13,6 +13,7 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import javax.imageio.ImageIO;
@@ -106,6 +107,94 @@ class DataTest {
     }
     double exact = Json.parseObject(evaluated.out()).getDouble("test_loss");
     assertEquals(exact, loss, 1e-4 * exact);
+  }
+
+  /** Images of 8x8 values, one for each class name in each half, darker from class to class. */
+  private static String data(String name, int type, String... classes) throws IOException {
+    for (String half : List.of("train", "test")) {
+      for (int c = 0; c < classes.length; c++) {
+        var image = new BufferedImage(8, 8, type);
+        int[] pixel = new int[3];
+        for (int p = 0; p < 64; p++) {
+          Arrays.fill(pixel, 250 - 100 * c - p);
+          image.getRaster().setPixel(p % 8, p / 8, pixel);
+        }
+        Path file = folder.resolve(name + "/" + half + "/" + classes[c] + "/a.png");
+        Files.createDirectories(file.getParent());
+        ImageIO.write(image, "png", file.toFile());
+      }
+    }
+    return "folder:" + folder.resolve(name);
+  }
+
+  private static Path trained(String data) {
+    Path run = folder.resolve("run-of-" + Path.of(data).getFileName());
+    Cli cli =
+        Cli.line(
+            "train --model softmax --batch 2 --epochs 1 --lr 0.001 --quiet --data "
+                + data
+                + " --out "
+                + run);
+    assertEquals(0, cli.status(), cli::err);
+    return run;
+  }
+
+  @Test
+  void evaluationNeedsTheClassesOfTheNetwork() throws IOException {
+    int colour = BufferedImage.TYPE_3BYTE_BGR;
+    String named = data("named", colour, "cat", "dog");
+    Path run = trained(named);
+    String evaluate = "evaluate --run " + run + " --data ";
+    String first = data("first", colour, "cat"); // one that lacks the last is no other
+    String numbers = data("numbers", colour, "0", "1");
+    for (String fits : List.of(named, first, numbers)) {
+      Cli cli = Cli.line(evaluate + fits);
+      assertEquals(0, cli.status(), cli::err);
+    }
+    String other = data("other", colour, "cat", "frog");
+    Cli cli = Cli.line(evaluate + other);
+    assertEquals(Main.BAD_USAGE, cli.status(), cli.out());
+    assertTrue(
+        cli.err().contains("got \"frog\" in " + other + " as class 1")
+            && cli.err().contains("the network has \"dog\""),
+        cli.err());
+    for (String[] classes :
+        List.of(
+            new String[] {"dog"},
+            new String[] {"ant", "cat", "dog"},
+            new String[] {"cat", "dog", "frog"})) {
+      Cli refused = Cli.line(evaluate + data(String.join("-", classes), colour, classes));
+      assertEquals(Main.BAD_USAGE, refused.status(), refused.out() + refused.err());
+    }
+    // Numbers are names as well where both have them.
+    Cli digits =
+        Cli.line(
+            "evaluate --run "
+                + trained(data("digits", colour, "1", "2"))
+                + " --data "
+                + data("more-digits", colour, "2", "3"));
+    assertEquals(Main.BAD_USAGE, digits.status(), digits.out() + digits.err());
+    // A run's own data, which has become another since.
+    data("named", colour, "bee");
+    assertEquals(Main.BAD_USAGE, Cli.line("evaluate --run " + run).status());
+  }
+
+  @Test
+  void greyAndColouredImagesBecomeTheNetworksInput() throws IOException {
+    String grey = data("grey", BufferedImage.TYPE_BYTE_GRAY, "a", "b");
+    String coloured = data("coloured", BufferedImage.TYPE_3BYTE_BGR, "a", "b");
+    for (String own : List.of(grey, coloured)) {
+      Path run = trained(own);
+      double[] losses = new double[2];
+      for (int i = 0; i < 2; i++) {
+        Cli cli =
+            Cli.line("evaluate --json --run " + run + " --data " + List.of(grey, coloured).get(i));
+        assertEquals(0, cli.status(), cli::err);
+        losses[i] = Json.parseObject(cli.out()).getDouble("test_loss");
+      }
+      assertTrue(losses[0] > 0.01, "a loss that tells images apart");
+      assertEquals(losses[0], losses[1]); // as all colours are grey
+    }
   }
 
   private static void npy(Path file, String type, String shape, byte[] data) throws IOException {

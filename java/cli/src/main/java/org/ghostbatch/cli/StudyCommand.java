@@ -109,7 +109,10 @@ final class StudyCommand implements Callable<Integer> {
               + opened.threads()
               + " threads; "
               + folder);
-      interrupt.hold();
+      runner.load();
+      if (!interrupt.hold()) {
+        return Main.DONE;
+      }
       interrupt.stopWith(runner::stop);
       StudyTable table = runner.run();
       terminal.clear();

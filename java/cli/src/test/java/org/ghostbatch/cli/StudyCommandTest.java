@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.awt.image.BufferedImage;
+import java.io.FileOutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -13,9 +15,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import javax.imageio.ImageIO;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
 class StudyCommandTest {
@@ -149,6 +154,63 @@ class StudyCommandTest {
         rest.err().lines().filter(line -> line.endsWith("(done before)")).count(),
         rest.err());
     assertEquals(7, Files.readAllLines(out.resolve("runs.csv")).size());
+  }
+
+  @Test
+  @DisabledOnOs(OS.WINDOWS)
+  void aSignalWhileDataIsLoadedEndsAtOnce() throws Exception {
+    Path data = Files.createDirectories(folder.resolve("stalled"));
+    Path pipe = data.resolve("train_x.npy");
+    new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor();
+    // Only the last arm's data does not come: no run is made before all data is there.
+    Path file =
+        Files.writeString(
+            folder.resolve("stalled.json"),
+            STUDY.replace(
+                "\"batch\": \"0:50,1:400\"",
+                "\"batch\": \"0:50,1:400\", \"data\": \"npy:" + data + "\""));
+    Path out = folder.resolve("never");
+    List<String> arguments = List.of("study", file.toString(), "--out", out.toString());
+    try (Fork fork = Fork.ghostbatch(folder, arguments);
+        var writer = new FileOutputStream(pipe.toFile())) { // returns once it is being read
+      new ProcessBuilder("kill", "-INT", Long.toString(fork.pid())).start().waitFor();
+      assertEquals(130, fork.await(20), fork.err());
+    }
+    assertFalse(Files.exists(out));
+  }
+
+  @Test
+  void aFinishedStudyNeedsItsDataNoMore() throws Exception {
+    Path data = folder.resolve("images");
+    for (String half : List.of("train", "test")) {
+      for (int i = 0; i < 4; i++) {
+        Path image = data.resolve(half + "/" + i % 2 + "/" + i + ".png");
+        Files.createDirectories(image.getParent());
+        ImageIO.write(new BufferedImage(4, 4, BufferedImage.TYPE_BYTE_GRAY), "png", image.toFile());
+      }
+    }
+    Path file =
+        Files.writeString(
+            folder.resolve("images.json"),
+            STUDY
+                .replace("400", "4")
+                .replace("50", "2")
+                .replace("\"strokes\", \"train_samples\": 4", "\"folder:" + data + "\""));
+    Path out = folder.resolve("kept");
+    String line = "study " + file + " --seeds 1 --out " + out;
+    Cli cli = Cli.line(line);
+    assertEquals(0, cli.status(), cli::err);
+    String table = Files.readString(out.resolve("table.csv"));
+    Files.move(data, folder.resolve("elsewhere"));
+    Cli again = Cli.line(line);
+    assertEquals(0, again.status(), again::err);
+    assertEquals(table, Files.readString(out.resolve("table.csv")));
+    // What is absent is told before the first run.
+    Path none = folder.resolve("none");
+    Cli absent = Cli.line("study " + file + " --seeds 1 --out " + none);
+    assertEquals(Main.FAILED, absent.status());
+    assertTrue(absent.err().contains(data.toString()), absent.err());
+    assertFalse(Files.exists(none));
   }
 
   @Test

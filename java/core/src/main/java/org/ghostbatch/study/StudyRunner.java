@@ -127,6 +127,21 @@ public final class StudyRunner {
     return stopped;
   }
 
+  /**
+   * Loads the data of all runs that are missing, and writes nothing: who calls it before {@link
+   * #run} can end the process at any time until then, and hears of absent data before the first run
+   * instead of between two.
+   */
+  public void load() {
+    for (long seed : study.seeds()) {
+      for (Study.Arm arm : study.arms()) {
+        if (finished(arm, seed) == null) {
+          data(spec(arm, seed));
+        }
+      }
+    }
+  }
+
   /** Runs what is missing, and returns the table of what is there. */
   public StudyTable run() {
     try {
@@ -195,9 +210,7 @@ public final class StudyRunner {
    */
   private StudyResult train(Study.Arm arm, long seed, TrainingListener progress) {
     TrainingSpec spec = spec(arm, seed);
-    DataPair pair =
-        data.computeIfAbsent(
-            spec.data() + " " + spec.dataDir() + " " + spec.imageSize(), key -> load(spec));
+    DataPair pair = data(spec);
     Path run = runFolder(arm, seed);
     try (RunFolder saved = open(run, spec);
         TensorBoard board = new TensorBoard(run);
@@ -225,7 +238,7 @@ public final class StudyRunner {
 
   /** The folder of a run that was interrupted, or a new one in the place of any other. */
   private static RunFolder open(Path run, TrainingSpec spec) {
-    if (Files.exists(run.resolve("config.json"))) {
+    if (Files.exists(RunFolder.configFile(run))) {
       RunFolder begun = RunFolder.resume(run);
       if (begun.spec().equals(spec)) {
         return begun;
@@ -256,8 +269,10 @@ public final class StudyRunner {
     }
   }
 
-  private DataPair load(TrainingSpec spec) {
-    return Datasets.load(spec.data(), spec.dataOptions(options));
+  private DataPair data(TrainingSpec spec) {
+    return data.computeIfAbsent(
+        spec.data() + " " + spec.dataDir() + " " + spec.imageSize(),
+        key -> Datasets.load(spec.data(), spec.dataOptions(options)));
   }
 
   /** Writes the fingerprint of the first weights, of a run that begins. */

@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.stream.IntStream;
+import org.ghostbatch.io.Hashes;
 import org.ghostbatch.random.Shuffle;
 
 /**

@@ -15,6 +15,7 @@ import java.security.MessageDigest;
 import java.util.HexFormat;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.ghostbatch.io.Hashes;
 
 /**
  * Brings a file of known length and MD5 over HTTP: in a file beside the target, which is renamed

@@ -16,6 +16,7 @@ import java.util.Locale;
 import java.util.Objects;
 import java.util.TreeSet;
 import java.util.stream.IntStream;
+import org.ghostbatch.io.Hashes;
 
 /**
  * Images in folders, {@code train/CLASS/*.png|jpg|jpeg} and {@code test/CLASS/...}: classes are the

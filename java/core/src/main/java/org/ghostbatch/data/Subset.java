@@ -6,6 +6,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.util.HexFormat;
 import java.util.Objects;
+import org.ghostbatch.io.Hashes;
 
 /** Some samples of another data set, which keep its normalization. */
 final class Subset extends ForwardingDataset {

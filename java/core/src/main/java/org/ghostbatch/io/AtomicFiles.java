@@ -13,7 +13,6 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.security.DigestOutputStream;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.UUID;
 import java.util.function.Function;
@@ -64,7 +63,7 @@ public final class AtomicFiles {
 
   /** The first 16 hexadecimal digits of a file's SHA-256. */
   public static String hash(Path file) throws IOException {
-    MessageDigest digest = sha256();
+    MessageDigest digest = Hashes.of("SHA-256");
     try (var in = Files.newInputStream(file)) {
       byte[] chunk = new byte[1 << 16];
       for (int read = in.read(chunk); read >= 0; read = in.read(chunk)) {
@@ -78,7 +77,7 @@ public final class AtomicFiles {
       Path folder, Path shown, Content content, Function<MessageDigest, Path> target) {
     File temporary =
         folder.resolve(PREFIX + shown.getFileName() + "." + UUID.randomUUID() + TEMPORARY).toFile();
-    MessageDigest digest = sha256();
+    MessageDigest digest = Hashes.of("SHA-256");
     Path written;
     try {
       // A stream, since channels close themselves on an interrupt.
@@ -110,14 +109,6 @@ public final class AtomicFiles {
   public static boolean isTemporary(Path file) {
     String name = file.getFileName().toString();
     return name.startsWith(PREFIX) && name.endsWith(TEMPORARY);
-  }
-
-  private static MessageDigest sha256() {
-    try {
-      return MessageDigest.getInstance("SHA-256");
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException("[file] needs SHA-256, got a JVM without it", e);
-    }
   }
 
   private static String text(MessageDigest digest) {

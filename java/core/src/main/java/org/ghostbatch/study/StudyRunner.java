@@ -7,8 +7,6 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HexFormat;
@@ -21,6 +19,7 @@ import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
+import org.ghostbatch.io.Hashes;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.train.DivergedException;
@@ -285,12 +284,8 @@ public final class StudyRunner {
       float[] weights = trainer.engine().parameters().toFloats();
       ByteBuffer bytes = ByteBuffer.allocate(Math.multiplyExact(4, weights.length));
       bytes.asFloatBuffer().put(weights);
-      try {
-        byte[] digest = MessageDigest.getInstance("SHA-256").digest(bytes.array());
-        AtomicFiles.write(file, HexFormat.of().formatHex(digest).getBytes(StandardCharsets.UTF_8));
-      } catch (NoSuchAlgorithmException e) {
-        throw new IllegalStateException("[study] needs SHA-256, got a JVM without it", e);
-      }
+      byte[] digest = Hashes.of("SHA-256").digest(bytes.array());
+      AtomicFiles.write(file, HexFormat.of().formatHex(digest).getBytes(StandardCharsets.UTF_8));
     }
   }
 

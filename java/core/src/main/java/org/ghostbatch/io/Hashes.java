@@ -1,17 +1,18 @@
-package org.ghostbatch.data;
+package org.ghostbatch.io;
 
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 
 /** Message digests that every JVM has. */
-final class Hashes {
+public final class Hashes {
   private Hashes() {}
 
-  static MessageDigest of(String algorithm) {
+  /** A new digest, SHA-256 or MD5 say. */
+  public static MessageDigest of(String algorithm) {
     try {
       return MessageDigest.getInstance(algorithm);
     } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException("[data] needs " + algorithm + ", got a JVM without it", e);
+      throw new IllegalStateException("[file] needs " + algorithm + ", got a JVM without it", e);
     }
   }
 }

@@ -577,7 +577,9 @@ final class TrainFlags {
     @Option(
         names = "--checkpoint-every",
         paramLabel = "N|Nu|none",
-        description = "Save the run's state every N epochs, or N updates. Default: 1.")
+        description =
+            "Save the run's state every N epochs, or N updates: the last two stay in checkpoint/, as do those that "
+                + "--resume finds damaged, as *.damaged, until you delete them. Default: 1.")
     String checkpointEvery;
   }
 }

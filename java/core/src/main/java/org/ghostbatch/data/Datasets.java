@@ -16,7 +16,9 @@ import java.util.stream.Stream;
  * system property {@code ghostbatch.data}, else of the environment variable {@code
  * GHOSTBATCH_DATA}. What is not there is looked for in the cache folder, and downloaded to it from
  * the data set's home: the folder of {@code ghostbatch.cache} or {@code GHOSTBATCH_CACHE}, else
- * {@code ghostbatch/data} in {@code XDG_CACHE_HOME} or {@code ~/.cache}.
+ * {@code ghostbatch/data} in {@code XDG_CACHE_HOME} or {@code ~/.cache}. A download that was
+ * interrupted or given up leaves {@code *.part} there, from which the next one goes on; it may be
+ * deleted.
  */
 public final class Datasets {
   /** The named data sets. */

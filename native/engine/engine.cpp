@@ -588,6 +588,7 @@ class PassEngine : public Engine {
       Lane& state = lanes_state_[static_cast<size_t>(lane)];
       for (int64_t i = first; i < last; ++i) {
         const Instruction& instruction = c_->plan.instructions[static_cast<size_t>(i)];
+        if (instruction.meets() && !span_) continue;  // norm_forward, norm_backward do it all
         const int32_t slot = slot_of(instruction);
         if (slot >= 0) await(slot, lane);
         const auto start = Clock::now();
@@ -956,7 +957,7 @@ void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       return;
 
     case Code::norm_statistics:
-      if (span_) k->norm->statistics(buffer(in.src), micro.rows, partial(micro.arena_index, k->norm->spec().channels));
+      k->norm->statistics(buffer(in.src), micro.rows, partial(micro.arena_index, k->norm->spec().channels));
       return;
     case Code::norm_forward:
     case Code::norm_recompute: {
@@ -975,7 +976,6 @@ void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
     }
     case Code::norm_backward_sums:
     case Code::norm_backward: {
-      if (in.code == Code::norm_backward_sums && !span_) return;
       const int64_t channels = k->norm->spec().channels;
       const View gamma = parameter(op->weights_offset, channels), beta = parameter(op->bias_offset, channels);
       View y, g2, diff_residual;

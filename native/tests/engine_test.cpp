@@ -851,6 +851,26 @@ TEST(Engine, ProfileCountsEveryMicroBatch) {
   EXPECT_EQ(affine, 3 * 7 - 1);  // seven affine operations in three directions, the first without its input's gradient
 }
 
+TEST(Engine, ProfileTellsStatisticsApartOnlyWhereGhostsSpanMicroBatches) {
+  Builder network = residual_network();
+  Owned<Samples> samples = random_samples(32);
+  const auto called = [&](int64_t ghost) {
+    Session s("cpu", DataType::f32, network, 2, 8, ghost);
+    StepSpec spec;
+    spec.ghost = ghost;
+    s.engine->set_profiling(true);
+    s.step(*samples, 32, spec);
+    int count = 0;
+    for (int32_t i = 0; i < s.engine->profile_entries(); ++i) {
+      ProfileEntry entry;
+      s.engine->profile_entry(i, entry);
+      if (entry.operation >= 0 && entry.calls > 0) ++count;
+    }
+    return count;
+  };
+  EXPECT_EQ(called(16) - called(8), 2 * 6);  // six norms, forward and backward
+}
+
 TEST(Engine, TraceKeepsTheCallsOfEachLane) {
   Builder network = residual_network();
   Owned<Samples> samples = random_samples(32);

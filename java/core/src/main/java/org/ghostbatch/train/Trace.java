@@ -7,6 +7,8 @@ import java.io.Writer;
 import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.stream.LongStream;
 import org.ghostbatch.device.TraceEvent;
@@ -25,6 +27,11 @@ import org.ghostbatch.io.JsonObject;
  * @param phases of the thread that drives them
  */
 public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Slice> phases) {
+  /** Number of the process and of its main thread, which viewers show first; 0 is none. */
+  private static final int PROCESS = 1;
+
+  private static final int UPDATES = PROCESS;
+
   /**
    * What a call does.
    *
@@ -53,7 +60,9 @@ public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Sl
 
   /**
    * Writes the trace in Chrome's Trace Event format (JSON): a thread for each lane with a complete
-   * event ({@code "ph": "X"}) for each call, times in microseconds since the first.
+   * event ({@code "ph": "X"}) for each call, within one for the forward or backward pass of its
+   * micro-batch; times in microseconds since the first. What encloses others stands before them, as
+   * Perfetto takes events that begin together in the order of the file.
    */
   public void write(Path file) {
     AtomicFiles.write(
@@ -74,13 +83,14 @@ public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Sl
             .min()
             .orElse(0);
     out.write("{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n");
-    out.write(Json.write(name("process_name", 0, "ghostbatch")));
-    thread(out, 0, "updates");
+    out.write(Json.write(name("process_name", UPDATES, "ghostbatch")));
+    thread(out, UPDATES, "updates");
     for (int lane = 0; lane < lanes; lane++) {
-      thread(out, lane + 1, "lane " + lane);
+      thread(out, thread(lane), "lane " + lane);
     }
-    for (Slice phase : phases) {
-      event(out, slice(phase.name, "update", 0, phase.begin - start, phase.end - phase.begin));
+    write(out, "update", UPDATES, phases, start);
+    for (int lane = 0; lane < lanes; lane++) {
+      write(out, "pass", thread(lane), passes(lane), start);
     }
     for (TraceEvent call : calls) {
       Kind kind = kinds.get(call.entry());
@@ -105,10 +115,62 @@ public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Sl
       }
       event(
           out,
-          slice(name, kind.kind, call.lane() + 1, call.begin() - start, nanos)
+          slice(name, kind.kind, thread(call.lane()), call.begin() - start, nanos)
               .put("args", arguments));
     }
     out.write("\n]}\n");
+  }
+
+  private static void write(Writer out, String category, int thread, List<Slice> slices, long start)
+      throws IOException {
+    List<Slice> ordered = new ArrayList<>(slices);
+    ordered.sort(
+        Comparator.comparingLong(Slice::begin)
+            .thenComparing(Comparator.comparingLong(Slice::end).reversed()));
+    for (Slice slice : ordered) {
+      event(out, slice(slice.name, category, thread, slice.begin - start, slice.end - slice.begin));
+    }
+  }
+
+  /** Calls of a lane that follow one another within one direction of one micro-batch. */
+  private List<Slice> passes(int lane) {
+    int backward = 0; // the first kind of the backward pass
+    while (backward < kinds.size() && !kinds.get(backward).direction.startsWith("backward")) {
+      backward++;
+    }
+    List<Slice> passes = new ArrayList<>();
+    String open = "";
+    long openMicroBatch = -1;
+    long begin = 0;
+    long end = 0;
+    for (TraceEvent call : calls) {
+      if (call.lane() != lane || call.microBatch() < 0) {
+        continue;
+      }
+      String direction = call.entry() < backward ? "forward" : "backward";
+      if (call.microBatch() == openMicroBatch
+          && call.entry() >= backward
+          && kinds.get(call.entry()).kernel.isEmpty()) {
+        direction = open; // sums are committed in both
+      }
+      if (call.microBatch() != openMicroBatch || !direction.equals(open)) {
+        if (!open.isEmpty()) {
+          passes.add(new Slice("micro-batch " + openMicroBatch + " " + open, begin, end));
+        }
+        open = direction;
+        openMicroBatch = call.microBatch();
+        begin = call.begin();
+      }
+      end = call.end();
+    }
+    if (!open.isEmpty()) {
+      passes.add(new Slice("micro-batch " + openMicroBatch + " " + open, begin, end));
+    }
+    return passes;
+  }
+
+  private static int thread(int lane) {
+    return UPDATES + 1 + lane;
   }
 
   private static double rate(double amount, long nanos) {
@@ -127,7 +189,7 @@ public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Sl
   }
 
   private static JsonObject meta(String what, int thread) {
-    return new JsonObject().put("name", what).put("ph", "M").put("pid", 1).put("tid", thread);
+    return new JsonObject().put("name", what).put("ph", "M").put("pid", PROCESS).put("tid", thread);
   }
 
   private static JsonObject slice(
@@ -138,7 +200,7 @@ public record Trace(int lanes, List<Kind> kinds, List<TraceEvent> calls, List<Sl
         .put("ph", "X")
         .put("ts", BigDecimal.valueOf(begin, 3)) // microseconds, without an exponent
         .put("dur", BigDecimal.valueOf(nanos, 3))
-        .put("pid", 1)
+        .put("pid", PROCESS)
         .put("tid", thread);
   }
 

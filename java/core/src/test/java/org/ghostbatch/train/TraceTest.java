@@ -67,19 +67,20 @@ class TraceTest {
               event.has("args") ? event.getObject("args") : new JsonObject()));
     }
     assertTrue(Set.of("M", "X").containsAll(kinds), kinds::toString);
-    assertEquals(Map.of(0, "updates", 1, "lane 0", 2, "lane 1"), threads);
+    assertEquals(Map.of(1, "updates", 2, "lane 0", 3, "lane 1"), threads);
     assertFalse(Files.readString(file).contains("E7"), "an exponent");
     return slices;
   }
 
-  /** Slices of a thread lie beside or within one another, as the format wants it. */
+  /**
+   * Slices of a thread lie beside or within one another, as the format wants it, and those that
+   * begin together stand from the longest to the shortest, as Perfetto does.
+   */
   private static void requireNested(List<Slice> slices) {
     Map<Integer, List<Slice>> threads = new HashMap<>();
     slices.forEach(s -> threads.computeIfAbsent(s.thread, key -> new ArrayList<>()).add(s));
     for (List<Slice> thread : threads.values()) {
-      thread.sort(
-          Comparator.comparingLong(Slice::begin)
-              .thenComparing(Comparator.comparingLong(Slice::end).reversed()));
+      thread.sort(Comparator.comparingLong(Slice::begin)); // which keeps the file's order
       Deque<Slice> open = new ArrayDeque<>();
       for (Slice slice : thread) {
         while (!open.isEmpty() && open.peek().end <= slice.begin) {
@@ -119,7 +120,7 @@ class TraceTest {
     for (Slice update : updates) {
       List<String> phases =
           slices.stream()
-              .filter(s -> s.thread == 0 && s != update)
+              .filter(s -> s.thread == 1 && s != update)
               .filter(s -> s.begin >= update.begin && s.end <= update.end)
               .map(Slice::name)
               .toList();
@@ -132,7 +133,7 @@ class TraceTest {
         slices.stream().filter(s -> s.name.equals("0 convolution forward")).toList();
     assertEquals(40, forward.size());
     List<Slice> steps = slices.stream().filter(s -> s.name.equals("forward and backward")).toList();
-    for (Slice call : slices.stream().filter(s -> s.thread > 0).toList()) {
+    for (Slice call : slices.stream().filter(s -> s.thread > 1).toList()) {
       assertTrue(
           steps.stream().anyMatch(s -> s.begin <= call.begin && call.end <= s.end),
           () -> call + " in no update");
@@ -145,6 +146,24 @@ class TraceTest {
                   .filter(s -> s.begin >= step.begin && s.end <= step.end)
                   .map(s -> s.args.getLong("micro_batch"))
                   .toList()));
+    }
+    // Each call lies in the pass of its micro-batch.
+    List<Slice> passes = slices.stream().filter(s -> s.name.startsWith("micro-batch ")).toList();
+    assertEquals(80, passes.size(), "a forward and a backward pass a micro-batch");
+    for (Slice call : slices.stream().filter(s -> s.args.has("micro_batch")).toList()) {
+      Slice pass =
+          passes.stream()
+              .filter(p -> p.thread == call.thread)
+              .filter(p -> p.begin <= call.begin && call.end <= p.end)
+              .findFirst()
+              .orElseThrow(() -> new AssertionError(call + " in no pass"));
+      String direction =
+          call.args.has("direction") ? call.args.getString("direction").split(" ")[0] : "";
+      assertTrue(
+          pass.name.startsWith("micro-batch " + call.args.getLong("micro_batch") + " ")
+              && (!direction.equals("backward") || pass.name.endsWith(" backward"))
+              && (!call.name.equals("0 convolution forward") || pass.name.endsWith(" forward")),
+          () -> call + " in " + pass);
     }
     JsonObject convolution = forward.get(0).args;
     assertEquals("0", convolution.getString("layer"));

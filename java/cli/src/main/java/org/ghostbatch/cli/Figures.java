@@ -16,7 +16,7 @@ final class Figures {
     if (!Double.isFinite(seconds)) {
       return "-";
     }
-    if (seconds < 60) {
+    if (seconds < 59.95) { // which is shown as 60.0 s
       return String.format(Locale.ROOT, "%.1f s", seconds);
     }
     long whole = Math.round(seconds);

@@ -19,6 +19,8 @@ final class Terminal {
   private static final int DEFAULT_WIDTH = 80;
   private static final long NANOS_BETWEEN_SIZES = 2_000_000_000;
 
+  private static final String INDENT = "  ";
+
   // Sequences that all terminals since the VT100 know.
   private static final String NO_WRAP = "\u001b[?7l";
   private static final String WRAP = "\u001b[?7h";
@@ -97,10 +99,47 @@ final class Terminal {
     return overwrites;
   }
 
-  /** Prints a line that stays. */
+  /**
+   * Prints a line that stays. On a terminal one that is longer than a row goes on, indented, behind
+   * a comma, colon or semicolon; never between other words, as commands are copied from there.
+   */
   synchronized void line(String text) {
     clear();
-    out.println(text);
+    if (!overwrites) {
+      out.println(text);
+      return;
+    }
+    int columns = columns();
+    String rest = text;
+    while (rest.length() > columns) {
+      int end = endOfRow(rest, columns);
+      if (end < 0) {
+        break;
+      }
+      out.println(rest.substring(0, end));
+      rest = INDENT + rest.substring(end + 1);
+    }
+    out.println(rest);
+  }
+
+  /**
+   * Where the space lies that a row ends at: behind a semicolon in its second half, else the last
+   * behind any mark, else the first beyond it; or -1.
+   */
+  private static int endOfRow(String text, int columns) {
+    int semicolon = -1;
+    int mark = -1;
+    for (int i = INDENT.length() + 1; i < text.length(); i++) {
+      if (i > columns && mark >= 0) {
+        break;
+      }
+      char before = text.charAt(i - 1);
+      if (text.charAt(i) == ' ' && ";,:".indexOf(before) >= 0) {
+        mark = i;
+        semicolon = before == ';' ? i : semicolon;
+      }
+    }
+    return semicolon >= columns / 2 ? semicolon : mark;
   }
 
   /** Shows a line until the next one comes, on terminals only. */
@@ -113,12 +152,7 @@ final class Terminal {
     if (!overwrites) {
       return;
     }
-    long now = System.nanoTime();
-    if (width == 0 || now - sized > NANOS_BETWEEN_SIZES) {
-      width = size.getAsInt();
-      sized = now;
-    }
-    int room = Math.max(1, width - 1); // in the last column some wrap already
+    int room = Math.max(1, columns() - 1); // in the last column some wrap already
     String last = texts.get(texts.size() - 1);
     String text =
         texts.stream()
@@ -129,6 +163,15 @@ final class Terminal {
     out.print(NO_WRAP + "\r" + text + ERASE_BEHIND + WRAP);
     out.flush();
     shown = true;
+  }
+
+  private int columns() {
+    long now = System.nanoTime();
+    if (width == 0 || now - sized > NANOS_BETWEEN_SIZES) {
+      width = size.getAsInt();
+      sized = now;
+    }
+    return width;
   }
 
   /** Removes what {@link #status} showed. */

@@ -93,7 +93,7 @@ final class TrainProgress implements TrainingListener {
     if (terminal.overwrites()) {
       if (now - shown >= NANOS_BETWEEN || trainer.updates() == total) {
         shown = now;
-        terminal.status(training(trainer, now));
+        terminal.status(layouts(trainer, now, List.of()));
       }
     } else if (lines && now - lastLine >= NANOS_BETWEEN_LINES) {
       lastLine = now;
@@ -107,37 +107,55 @@ final class TrainProgress implements TrainingListener {
     last = now; // evaluation is no training time
     if (terminal.overwrites() && now - shown >= NANOS_BETWEEN) {
       shown = now;
-      String text = String.format(Locale.ROOT, "evaluating %,d/%,d", done, of);
-      String left =
-          done(trainer) < 1 ? "  " + left(trainer, now) : ""; // of the end nothing is known
-      List<String> texts = new ArrayList<>();
-      for (int width : BARS) {
-        texts.add(bar(trainer, width) + "  " + text + left);
-        texts.add(bar(trainer, width) + "  " + text);
-      }
-      texts.add(label + percent(trainer) + "  " + text);
-      terminal.status(texts);
+      String count = String.format(Locale.ROOT, "%,d", of);
+      String text =
+          String.format(Locale.ROOT, "  evaluating %," + count.length() + "d/%s", done, count);
+      // Of the end nothing is known.
+      String left = done(trainer) < 1 ? "  " + padded(left(trainer, now)) : "";
+      terminal.status(layouts(trainer, now, List.of(text + left, text)));
     }
   }
 
-  /** The bar with all figures, then with fewer and fewer. */
-  private List<String> training(Trainer trainer, long now) {
+  /**
+   * The bar with all figures, then with fewer and fewer. Lengths do not change with the figures, so
+   * that the layout stays.
+   *
+   * @param instead what stands in place of the figures, the first that has room; none for the
+   *     figures
+   */
+  private List<String> layouts(Trainer trainer, long now, List<String> instead) {
     List<String> figures = figures(trainer, now);
-    String update = figures.get(0);
+    String update = "  " + figures.get(0);
+    String count = "  " + figures.get(0).substring("update ".length());
     String loss = "  " + figures.get(1);
-    String rate = "  " + figures.get(2);
-    String left = "  " + figures.get(3);
+    String rate = "  " + String.format("%15s", figures.get(2));
+    String left = "  " + padded(figures.get(3));
     List<String> texts = new ArrayList<>();
     for (int width : BARS) {
-      texts.add(bar(trainer, width) + "  " + update + loss + rate + left);
+      add(texts, bar(trainer, width), update + loss + rate + left, instead);
     }
-    texts.add(bar(trainer, 10) + loss + rate + left);
-    texts.add(label + percent(trainer) + loss + rate + left);
-    texts.add(percent(trainer) + loss + rate + left);
-    texts.add(percent(trainer) + loss + left);
-    texts.add(percent(trainer) + loss);
+    add(texts, bar(trainer, 10), count + loss + rate + left, instead);
+    add(texts, bar(trainer, 10), loss + rate + left, instead);
+    add(texts, label + percent(trainer), loss + rate + left, instead);
+    add(texts, percent(trainer), loss + rate + left, instead);
+    add(texts, percent(trainer), loss + left, instead);
+    add(texts, percent(trainer), loss, instead);
     texts.add(percent(trainer));
     return texts;
+  }
+
+  private static void add(List<String> texts, String front, String figures, List<String> instead) {
+    if (instead.isEmpty()) {
+      texts.add(front + figures);
+    }
+    for (String text : instead) { // no shorter, so that the bar has the same length
+      texts.add(front + String.format("%-" + figures.length() + "s", text));
+    }
+  }
+
+  /** As long as the longest: 59 min 59 s left. */
+  private static String padded(String left) {
+    return String.format("%-16s", left);
   }
 
   /** Update, loss, images a second, time left. */
@@ -192,10 +210,11 @@ final class TrainProgress implements TrainingListener {
       terminal.line(
           String.format(
               Locale.ROOT,
-              "%sepoch %d/%.0f: train loss %.4f, accuracy %s%s%s; %,.0f images/s; %s",
+              "%sepoch %d/%.0f%s: train loss %.4f, accuracy %s%s%s; %,.0f images/s; %s so far",
               label,
               row.epoch(),
               Math.ceil(epochs),
+              inEpoch == 0 ? "" : ", " + inEpoch + " of " + trainer.updatesOf(epoch) + " updates",
               row.trainLoss(),
               Figures.percent(row.trainAccuracy()),
               evaluated("validation", row.validationLoss(), row.validationAccuracy()),

@@ -116,14 +116,51 @@ class TrainProgressTest {
   void tellsAllThereIsRoomFor() {
     String wide = train(100, "", new Time(0, 0.5)).seen().get(10);
     assertEquals(
-        "[#############...........]  55 %  update 11/20  loss #  80 images/s  4.5 s left",
+        "[#############...........]  55 %  update 11/20  loss #      80 images/s  4.5 s left",
         wide.replaceFirst("loss [0-9.]+", "loss #"));
+    String usual = train(80, "", new Time(0, 0.5)).seen().get(10);
+    assertEquals(
+        "[#####.....]  55 %  11/20  loss #      80 images/s  4.5 s left",
+        usual.replaceFirst("loss [0-9.]+", "loss #"));
     String narrow = train(60, "", new Time(0, 0.5)).seen().get(10);
     assertEquals(
-        "[#####.....]  55 %  loss #  80 images/s  4.5 s left",
+        " 55 %  loss #      80 images/s  4.5 s left",
         narrow.replaceFirst("loss [0-9.]+", "loss #"));
     String tiny = train(20, "", new Time(0, 0.5)).seen().get(10);
     assertEquals(" 55 %  loss #", tiny.replaceFirst("loss [0-9.]+", "loss #"));
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {40, 60, 80, 100, 120})
+  void theLayoutStaysWhateverTheFigures(int columns) {
+    // From seconds to hours left, from 80 images/s to 0 and to 40,000, with evaluations between.
+    Screen screen = train(columns, "", new Time(0.2, 0.5, 9000, 0.001));
+    List<Integer> bars = screen.seen().stream().map(s -> s.indexOf('%')).distinct().toList();
+    assertEquals(1, bars.size(), () -> String.join("\n", screen.seen()));
+    List<Integer> losses =
+        screen.seen().stream().filter(s -> s.contains("loss")).map(s -> s.indexOf("loss")).toList();
+    assertEquals(1, losses.stream().distinct().count(), () -> String.join("\n", screen.seen()));
+    assertTrue(columns < 60 || screen.seen().stream().anyMatch(s -> s.contains("h ")));
+    assertTrue(screen.seen().stream().anyMatch(s -> s.contains("evaluating")));
+  }
+
+  @Test
+  void aPartOfAnEpochSaysSo() {
+    Screen screen = new Screen(120);
+    Terminal terminal = Terminal.overwriting(screen.stream(), 120);
+    try (Device device = Device.of("cpu", 1);
+        Trainer trainer =
+            Trainer.of(Models.softmax(10))
+                .batchSize(40)
+                .updates(13)
+                .learningRate(0.01)
+                .listener(new TrainProgress(terminal, "", true, () -> now))
+                .on(device)) {
+      trainer.fit(TRAIN, null);
+    }
+    assertTrue(screen.lines().get(0).startsWith("epoch 1/2: "), screen.lines().get(0));
+    assertTrue(
+        screen.lines().get(1).startsWith("epoch 2/2, 3 of 10 updates: "), screen.lines().get(1));
   }
 
   @Test
@@ -177,7 +214,7 @@ class TrainProgressTest {
   void evaluationIsShownAndIsNoTrainingTime() {
     Screen screen = train(120, "", new Time(50, 1));
     assertTrue(
-        screen.seen().stream().anyMatch(s -> s.matches(".*] +50 % +evaluating 0/100 .*left")),
+        screen.seen().stream().anyMatch(s -> s.matches(".*] +50 % +evaluating +0/100 .*left")),
         () -> String.join("\n", screen.seen()));
     assertTrue(screen.seen().stream().anyMatch(s -> s.endsWith("100 %  evaluating 400/400")));
     String last =

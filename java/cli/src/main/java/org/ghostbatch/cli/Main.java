@@ -7,6 +7,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
+import picocli.CommandLine.UnmatchedArgumentException;
 
 /** The {@code ghostbatch} command. */
 @Command(
@@ -38,6 +39,8 @@ public final class Main implements Callable<Integer> {
 
   /** Exit status: bad usage. */
   static final int BAD_USAGE = 2;
+
+  private static final int HELP_WIDTH = 110;
 
   @Spec private CommandSpec spec;
 
@@ -73,8 +76,12 @@ public final class Main implements Callable<Integer> {
     CommandLine commandLine = new CommandLine(new Main());
     commandLine
         .setUsageHelpAutoWidth(false)
-        .setUsageHelpWidth(110)
-        .setUsageHelpLongOptionsMaxWidth(34);
+        .setUsageHelpLongOptionsMaxWidth(34)
+        .setHelpFactory(
+            (command, colors) -> {
+              command.usageMessage().width(helpWidth(Terminal.columnsOfOutput(HELP_WIDTH)));
+              return new CommandLine.Help(command, colors);
+            });
     for (CommandLine command : commandLine.getSubcommands().values()) {
       command
           .getCommandSpec()
@@ -89,7 +96,11 @@ public final class Main implements Callable<Integer> {
     commandLine.setParameterExceptionHandler(
         (exception, ignored) -> {
           CommandLine command = exception.getCommandLine();
-          usageError(command, exception.getMessage());
+          usageError(
+              command,
+              exception instanceof UnmatchedArgumentException unmatched
+                  ? unknown(unmatched)
+                  : exception.getMessage());
           return BAD_USAGE;
         });
     commandLine.setExecutionExceptionHandler(
@@ -102,6 +113,30 @@ public final class Main implements Callable<Integer> {
           return FAILED;
         });
     return commandLine;
+  }
+
+  /** As wide as the terminal, within what reads well. */
+  static int helpWidth(int columns) {
+    return Math.max(60, Math.min(HELP_WIDTH, columns));
+  }
+
+  /** Names what comes first, and what it may have been meant for. */
+  private static String unknown(UnmatchedArgumentException exception) {
+    CommandSpec spec = exception.getCommandLine().getCommandSpec();
+    String got = exception.getUnmatched().get(0);
+    String text;
+    if (exception.isUnknownOption()) {
+      text = "knows no option " + got;
+    } else if (spec.subcommands().isEmpty()) {
+      text = "takes no such argument: " + got;
+    } else {
+      text = "needs a command: " + String.join(", ", spec.subcommands().keySet()) + ", got " + got;
+    }
+    // Options are suggested with their whole name only: "--epochs", not "--epochs=E".
+    return exception.getSuggestions().stream()
+        .findFirst()
+        .map(meant -> text + "; did you mean " + meant.split("[= ]")[0] + "?")
+        .orElse(text);
   }
 
   private static void usageError(CommandLine command, String message) {

@@ -42,7 +42,7 @@ final class Terminal {
 
   static Terminal standardError() {
     boolean overwrites = isTerminal(2) && !"dumb".equals(System.getenv("TERM"));
-    return new Terminal(System.err, overwrites, Terminal::askWidth);
+    return new Terminal(System.err, overwrites, () -> columns(2));
   }
 
   /** Nobody reads it. */
@@ -72,9 +72,14 @@ final class Terminal {
     }
   }
 
-  /** Columns of the terminal behind standard error; Java has no call for it. */
-  private static int askWidth() {
-    File terminal = new File("/proc/self/fd/2");
+  /** Columns of the terminal that standard output is, or {@code elsewhere}. */
+  static int columnsOfOutput(int elsewhere) {
+    return isTerminal(1) ? columns(1) : elsewhere;
+  }
+
+  /** Columns of the terminal behind a descriptor; Java has no call for it. */
+  private static int columns(int descriptor) {
+    File terminal = new File("/proc/self/fd/" + descriptor);
     try {
       Process stty =
           new ProcessBuilder("stty", "size")

@@ -220,4 +220,41 @@ class UsageTest {
     new CommandLine(command).parseArgs(flags.split(" "));
     return command.spec();
   }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "train --epoch 3 | ghostbatch train: knows no option --epoch; did you mean --epochs?",
+        "train --xyz --epoch 3 | ghostbatch train: knows no option --xyz (see",
+        "trian --epochs 3 | got trian; did you mean train?",
+        "xyz | study, bench, info, completion, got xyz (see",
+        "train lenet | ghostbatch train: takes no such argument: lenet (see",
+      })
+  void whatIsUnknownIsNamedAndGuessed(String arguments, String expected) {
+    Cli cli = Cli.line(arguments);
+    assertEquals(2, cli.status());
+    assertTrue(cli.err().contains(expected), cli.err());
+  }
+
+  @Test
+  void helpIsAsWideAsTheTerminal() {
+    for (int columns : new int[] {1, 60, 80, 110, 200}) {
+      int width = Main.helpWidth(columns);
+      assertTrue(width >= 60 && width <= 110 && (columns < 60 || width <= columns));
+      CommandLine commandLine = Main.commandLine();
+      commandLine.setHelpFactory(
+          (command, colors) -> {
+            command.usageMessage().width(width);
+            return new CommandLine.Help(command, colors);
+          });
+      for (CommandLine command : commandLine.getSubcommands().values()) {
+        command
+            .getUsageMessage()
+            .lines()
+            .dropWhile(line -> !line.isEmpty()) // how it is called is laid out by hand
+            .forEach(line -> assertTrue(line.length() <= width, width + ": " + line));
+      }
+    }
+  }
 }

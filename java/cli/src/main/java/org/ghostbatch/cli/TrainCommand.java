@@ -41,7 +41,8 @@ import picocli.CommandLine.Spec;
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
             + "                        (--epochs E | --updates U) [--out DIR] [OPTION...]%n"
             + "       ghostbatch train --find-lr --model M --data D --batch B [OPTION...]%n"
-            + "       ghostbatch train --resume DIR [--epochs E | --updates U] [--threads N] [--quiet]%n")
+            + "       ghostbatch train --resume DIR [--epochs E | --updates U] [--threads N]%n"
+            + "                        [--quiet]%n")
 final class TrainCommand implements Callable<Integer> {
   @Mixin private TrainFlags flags;
 
@@ -281,7 +282,8 @@ final class TrainCommand implements Callable<Integer> {
       terminal.line(
           String.format(
               Locale.ROOT,
-              "test accuracy %s, training accuracy %s, %s; run folder %s",
+              "%stest accuracy %s, training accuracy %s, %s; run folder %s",
+              trainer.averaged() ? "averaged weights: " : "",
               Figures.percent(history.test().accuracy()),
               Figures.percent(history.train().accuracy()),
               Figures.duration(history.seconds()),
@@ -309,7 +311,7 @@ final class TrainCommand implements Callable<Integer> {
     terminal.line(
         String.format(
             Locale.ROOT,
-            "%s on %s: %,d parameters, %,d training and %,d test samples, batch %s, ghost %s; %s, %d threads, "
+            "%s on %s: %,d parameters, %,d training and %,d test samples, batch %s, ghost %s; %s, %d %s, "
                 + "micro-batch %d, %s%s",
             spec.model(),
             spec.data(),
@@ -320,6 +322,7 @@ final class TrainCommand implements Callable<Integer> {
             spec.ghost() == 0 ? "none" : spec.ghost(),
             trainer.device().name(),
             trainer.threads(),
+            trainer.threads() == 1 ? "thread" : "threads",
             trainer.engine().microBatch(),
             Figures.bytes(trainer.engine().bytes()),
             out == null ? "" : "; " + out));

@@ -191,8 +191,7 @@ final class Run {
           state.rows.size());
       return;
     }
-    trainer.setParameters(average.weights());
-    trainer.recomputeStatistics(trainer.data());
+    trainer.takeAverage();
     tested = null;
   }
 }

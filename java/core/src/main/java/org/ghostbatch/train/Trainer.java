@@ -101,6 +101,7 @@ public final class Trainer implements AutoCloseable {
   private double lastGradientNorm = Double.NaN;
   private boolean begun;
   private boolean finished;
+  private boolean averaged;
   private String fingerprint;
   private boolean closed;
   private volatile boolean stopped;
@@ -1057,9 +1058,17 @@ public final class Trainer implements AutoCloseable {
     return listeners;
   }
 
-  void setParameters(Tensor parameters) {
-    vectors.copy(parameters, engine.parameters());
+  /** Makes the average of the weights the network, with its own statistics. */
+  void takeAverage() {
+    vectors.copy(average.weights(), engine.parameters());
     engine.parametersChanged();
+    recomputeStatistics(prepared);
+    averaged = true;
+  }
+
+  /** Whether the network has averaged weights now, as at the end of a run that asks for them. */
+  public boolean averaged() {
+    return averaged;
   }
 
   private void ready() {

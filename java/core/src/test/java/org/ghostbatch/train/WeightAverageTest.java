@@ -171,6 +171,7 @@ class WeightAverageTest {
                 .on(device)) {
       History history = trainer.fit(TinyData.of(200, 1), TinyData.of(100, 2));
       assertEquals(trainer.evaluate(TinyData.of(100, 2)), history.test());
+      assertEquals(ema > 0 || swaFrom >= 0, trainer.averaged());
       ModelFile model = trainer.model();
       trainer.recomputeStatistics(TinyData.of(200, 1));
       assertEquals(

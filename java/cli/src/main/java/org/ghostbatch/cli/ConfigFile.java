@@ -27,7 +27,6 @@ import org.snakeyaml.engine.v2.events.CollectionStartEvent;
 import org.snakeyaml.engine.v2.events.Event;
 import org.snakeyaml.engine.v2.exceptions.Mark;
 import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
-import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 import org.snakeyaml.engine.v2.nodes.MappingNode;
 import org.snakeyaml.engine.v2.nodes.Node;
 import org.snakeyaml.engine.v2.nodes.NodeTuple;
@@ -201,7 +200,10 @@ final class ConfigFile {
     } catch (MarkedYamlEngineException e) {
       Optional<Mark> at = e.getProblemMark().or(e::getContextMark);
       throw bad(at, "needs YAML or JSON, got an error: " + e.getProblem());
-    } catch (YamlEngineException e) {
+    } catch (UsageException e) {
+      throw e;
+    } catch (RuntimeException e) {
+      // The parser lets some slip through: for "\\x" without digits a NumberFormatException.
       throw bad(Optional.empty(), "needs YAML or JSON, got an error: " + e.getMessage());
     }
   }

@@ -20,8 +20,8 @@ import org.ghostbatch.io.SafeTensors;
 /**
  * Every bit of a run's state between two updates: parameters, running statistics, optimizer,
  * averages, the place in the epoch, the figures so far, and what listeners keep. {@link
- * Trainer#checkpoint} takes one; {@link Trainer#restore} goes on from it with the same bits as if
- * the run had never stopped.
+ * Trainer#checkpoint} takes one; {@link Trainer.Builder#checkpoint} goes on from it with the same
+ * bits as if the run had never stopped.
  *
  * <p>Its file {@code update-N-HASH.safetensors} is a safetensors file, written whole or not at all;
  * HASH is the start of the SHA-256 of its content, so that a damaged file is known before it is

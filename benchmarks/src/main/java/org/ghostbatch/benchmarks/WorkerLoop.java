@@ -1,0 +1,94 @@
+package org.ghostbatch.benchmarks;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.function.Function;
+
+/**
+ * A process that measures: lines of requests on standard input, a line each of answers on standard
+ * output.
+ *
+ * <pre>
+ * prepare suite=kernels name=gbn ...   flops=... bytes=... kernel=NAME
+ * measure SECONDS                      seconds=... calls=... peak_bytes=...
+ * </pre>
+ *
+ * An answer may be {@code error=TEXT}. {@code seconds} is the mean of {@code calls} runs. Ends with
+ * its input.
+ */
+final class WorkerLoop {
+  private WorkerLoop() {}
+
+  /** Serves until the input ends. */
+  static void serve(Function<Case, Work> maker) throws IOException {
+    PrintStream answers = System.out;
+    System.setOut(System.err); // what libraries print
+    Work work = null;
+    var requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    for (String line = requests.readLine(); line != null; line = requests.readLine()) {
+      String answer;
+      try {
+        String[] words = line.split(" ", 2);
+        if (words[0].equals("prepare")) {
+          if (work != null) {
+            work.close();
+            work = null;
+          }
+          work = maker.apply(Case.of(words[1]));
+          answer =
+              String.format(
+                  Locale.ROOT,
+                  "flops=%s bytes=%s kernel=%s",
+                  work.flops(),
+                  work.bytes(),
+                  work.kernel().replace(' ', '_'));
+        } else if (work == null) {
+          answer = "error=needs a case to be prepared";
+        } else {
+          answer = measure(work, Double.parseDouble(words[1]));
+        }
+      } catch (RuntimeException e) {
+        answer = "error=" + String.valueOf(e.getMessage()).replace('\n', ' ');
+      }
+      answers.println(answer);
+      answers.flush();
+    }
+    if (work != null) {
+      work.close();
+    }
+  }
+
+  private static String measure(Work work, double seconds) throws IOException {
+    work.run(); // what others ran meanwhile has left the caches cold
+    long calls = 0;
+    long begin = System.nanoTime();
+    double elapsed;
+    do {
+      work.run();
+      calls++;
+      elapsed = (System.nanoTime() - begin) / 1e9;
+    } while (elapsed < seconds);
+    return String.format(
+        Locale.ROOT, "seconds=%s calls=%d peak_bytes=%d", elapsed / calls, calls, peakBytes());
+  }
+
+  /** The most memory that this process has held; 0 where the system does not tell. */
+  private static long peakBytes() throws IOException {
+    Path status = Path.of("/proc/self/status");
+    if (!Files.exists(status)) {
+      return 0;
+    }
+    for (String line : Files.readAllLines(status)) {
+      if (line.startsWith("VmHWM:")) {
+        return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
+      }
+    }
+    return 0;
+  }
+}

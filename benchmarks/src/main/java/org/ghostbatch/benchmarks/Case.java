@@ -50,7 +50,6 @@ record Case(
     return new Case(suite, name, shape, precision, direction, ghost, threads, spelling);
   }
 
-
   /** The numbers of the shape, as many as named. */
   int[] sizes(String... names) {
     String[] words = shape.split(",", -1);
@@ -109,7 +108,8 @@ record Case(
 
   @Override
   public String toString() {
-    return Stream.of(name, shape, precision, direction, ghost == 0 ? "" : "ghost " + ghost, spelling)
+    return Stream.of(
+            name, shape, precision, direction, ghost == 0 ? "" : "ghost " + ghost, spelling)
         .filter(word -> !word.isEmpty())
         .collect(Collectors.joining(" "));
   }

@@ -2,6 +2,7 @@ package org.ghostbatch.benchmarks;
 
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -23,14 +24,20 @@ import java.util.function.Function;
  * its input.
  */
 final class WorkerLoop {
+  private static final long BLOCK_NANOS = 50_000;
+
   private WorkerLoop() {}
 
   /** Serves until the input ends. */
   static void serve(Function<Case, Work> maker) throws IOException {
-    PrintStream answers = System.out;
+    serve(maker, System.in, System.out);
+  }
+
+  static void serve(Function<Case, Work> maker, InputStream in, PrintStream answers)
+      throws IOException {
     System.setOut(System.err); // what libraries print
     Work work = null;
-    var requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    var requests = new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8));
     for (String line = requests.readLine(); line != null; line = requests.readLine()) {
       String answer;
       try {
@@ -67,15 +74,26 @@ final class WorkerLoop {
   private static String measure(Work work, double seconds) throws IOException {
     work.run(); // what others ran meanwhile has left the caches cold
     long calls = 0;
+    long block = 1; // runs between two looks at the clock, which costs as much as the smallest
     long begin = System.nanoTime();
-    double elapsed;
+    long now = begin;
     do {
-      work.run();
-      calls++;
-      elapsed = (System.nanoTime() - begin) / 1e9;
-    } while (elapsed < seconds);
+      for (long i = 0; i < block; i++) {
+        work.run();
+      }
+      calls += block;
+      long before = now;
+      now = System.nanoTime();
+      if (now - before < BLOCK_NANOS) {
+        block *= 2;
+      }
+    } while (now - begin < seconds * 1e9);
     return String.format(
-        Locale.ROOT, "seconds=%s calls=%d peak_bytes=%d", elapsed / calls, calls, peakBytes());
+        Locale.ROOT,
+        "seconds=%s calls=%d peak_bytes=%d",
+        (now - begin) / 1e9 / calls,
+        calls,
+        peakBytes());
   }
 
   /** The most memory that this process has held; 0 where the system does not tell. */

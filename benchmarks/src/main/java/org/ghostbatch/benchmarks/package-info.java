@@ -1,2 +1,2 @@
-/** JMH benchmarks through the Java API. */
+/** Measures GhostBatch, and peers beside it: {@link org.ghostbatch.benchmarks.Bench}. */
 package org.ghostbatch.benchmarks;

@@ -1,6 +1,9 @@
 package org.ghostbatch.cli;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -9,6 +12,7 @@ import org.ghostbatch.data.DataOptions;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
@@ -22,16 +26,95 @@ import picocli.CommandLine.Option;
 @Command(
     name = "bench",
     description = {
-      "Measures how fast data is loaded (suite loader), by the path that training takes.",
-      "read: files are read, decoded and scaled (of folder: only). augment: samples in memory are augmented and "
-          + "normalized. all: both, as in a run whose data does not fit into memory."
+      "Measures GhostBatch, and where asked libtorch beside it: in processes of their own that take turns, with what "
+          + "limits them on this machine.",
+      "kernels: one kernel (see --kernel), or those that matter. step: whole updates and evaluations of networks. "
+          + "binding: what a call from Java costs. These need a source tree, and build what they need.",
+      "loader: how fast data is loaded, by the path that training takes. read: files are read, decoded and scaled (of "
+          + "folder: only). augment: samples in memory are augmented and normalized. all: both, as in a run whose data "
+          + "does not fit into memory."
     },
-    customSynopsis =
-        "ghostbatch bench --suite loader [--data D] [--data-dir DIR] [--image-size N] [--augment KIND]%n"
-            + "                        [--batch B] [--seconds X] [--threads N] [--out FILE.json]%n")
+    customSynopsis = {
+      "ghostbatch bench --suite kernels [--kernel K --shape S [--direction D] [--ghost V]] [--precision P]",
+      "       ghostbatch bench --suite step [--model M [--direction D] [--batch B] [--ghost V] [--micro-batch S]]",
+      "       ghostbatch bench --suite binding",
+      "                        [--compare libtorch] [--threads N] [--rounds N] [--seconds X]",
+      "                        [--out FILE.json] [--baseline FILE.json] [--docs FILE.md]",
+      "       ghostbatch bench --suite loader [--data D] [--data-dir DIR] [--image-size N] [--augment KIND]",
+      "                        [--batch B] [--seconds X] [--threads N] [--out FILE.json]%n"
+    })
 final class BenchCommand implements Callable<Integer> {
-  @Option(names = "--suite", paramLabel = "NAME", required = true, description = "loader.")
+  @Option(
+      names = "--suite",
+      paramLabel = "NAME",
+      required = true,
+      description = "kernels, step, binding or loader.")
   private String suite;
+
+  @Option(
+      names = "--kernel",
+      paramLabel = "K",
+      description =
+          "gbn (with ReLU; shape N,H,W,C), conv (N,H,W,C,FILTERS,KERNEL,STRIDE), linear (N,IN,OUT) or relu (N).")
+  private String kernel;
+
+  @Option(names = "--shape", paramLabel = "S", description = "Sizes of the kernel's operands.")
+  private String shape;
+
+  @Option(names = "--model", paramLabel = "M", description = "As in train.")
+  private String model;
+
+  @Option(
+      names = "--precision",
+      paramLabel = "P",
+      defaultValue = "f32",
+      description = "f32 or bf16, of what --kernel or --model names. Default: f32.")
+  private String precision;
+
+  @Option(
+      names = "--direction",
+      paramLabel = "D",
+      description =
+          "forward (default), backward or both; of conv and linear backward-data or backward-weights; of a model "
+              + "train (default) or evaluate.")
+  private String direction;
+
+  @Option(
+      names = "--ghost",
+      paramLabel = "V",
+      description = "Rows of a ghost batch, or none. Default: 128.")
+  private String ghost;
+
+  @Option(
+      names = "--micro-batch",
+      paramLabel = "S",
+      description = "Rows of a pass of one thread. Default: as in train.")
+  private Integer microBatch;
+
+  @Option(
+      names = "--compare",
+      paramLabel = "PEER",
+      description = "libtorch: measured beside, in every spelling of ghost batch norm.")
+  private String compare;
+
+  @Option(
+      names = "--rounds",
+      paramLabel = "N",
+      defaultValue = "7",
+      description = "Turns that each side takes. Default: 7.")
+  private int rounds;
+
+  @Option(
+      names = "--baseline",
+      paramLabel = "FILE.json",
+      description = "Also say what changed since the run that wrote this file with --out.")
+  private Path baseline;
+
+  @Option(
+      names = "--docs",
+      paramLabel = "FILE.md",
+      description = "Also write a page with the table and the machine.")
+  private Path docs;
 
   @Option(
       names = "--data",
@@ -64,15 +147,15 @@ final class BenchCommand implements Callable<Integer> {
       paramLabel = "B",
       defaultValue = "1024",
       description =
-          "Samples that are brought together. Default: 1024, or all where there are fewer.")
+          "Samples that are brought together, or of one update. Default: 1024, or all where there are fewer.")
   private int batch;
 
   @Option(
       names = "--seconds",
       paramLabel = "X",
-      defaultValue = "3",
-      description = "How long each figure is measured. Default: 3.")
-  private double seconds;
+      description =
+          "How long each figure is measured, or one turn of it. Default: 3, and 0.5 for a turn.")
+  private Double seconds;
 
   @Option(
       names = "--out",
@@ -86,16 +169,92 @@ final class BenchCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    if (!suite.equals("loader")) {
-      throw new UsageException("--suite needs loader, got " + suite);
+    if (!List.of("kernels", "step", "binding", "loader").contains(suite)) {
+      throw new UsageException("--suite needs kernels, step, binding or loader, got " + suite);
     }
-    UsageException.check(() -> Datasets.check(data));
     if (batch < 1) {
       throw new UsageException("--batch needs 1 or more, got " + batch);
     }
-    if (!(seconds > 0 && seconds <= 3600)) {
+    if (seconds != null && !(seconds > 0 && seconds <= 3600)) {
       throw new UsageException("--seconds needs a time above 0 up to 3600, got " + seconds);
     }
+    return suite.equals("loader") ? loader() : sideBySide();
+  }
+
+  /** Kernels, steps and calls: by the programs of the source tree's benchmarks. */
+  private int sideBySide() {
+    if (compare != null && !compare.equals("libtorch")) {
+      throw new UsageException("--compare needs libtorch, got " + compare);
+    }
+    if (rounds < 1) {
+      throw new UsageException("--rounds needs 1 or more, got " + rounds);
+    }
+    if (kernel != null && !suite.equals("kernels") || model != null && !suite.equals("step")) {
+      throw new UsageException(
+          "needs --kernel with --suite kernels and --model with --suite step, got --suite "
+              + suite);
+    }
+    if (kernel != null && shape == null) {
+      throw new UsageException("--kernel needs --shape");
+    }
+    if (baseline != null && !Files.isReadable(baseline)) {
+      throw new UsageException("--baseline needs a file, got " + baseline);
+    }
+    UsageException.check(() -> DataType.of(precision));
+    String root = System.getProperty("ghostbatch.root");
+    if (root == null) {
+      throw new UsageException(
+          "--suite " + suite + " needs the ghostbatch command of a source tree");
+    }
+    boolean network = suite.equals("step");
+    JsonObject request =
+        new JsonObject()
+            .put("suite", suite)
+            .put("name", network ? model : kernel)
+            .put("shape", network ? Integer.toString(batch) : shape)
+            .put("precision", precision)
+            .put("direction", direction != null ? direction : network ? "train" : "forward")
+            .put("ghost", ghostRows())
+            .put("micro_batch", microBatch)
+            .put("threads", device.threads())
+            .put("compare", compare == null ? "none" : compare)
+            .put("rounds", rounds)
+            .put("seconds", seconds == null ? 0.5 : seconds)
+            .put("out", absolute(out))
+            .put("baseline", absolute(baseline))
+            .put("docs", absolute(docs));
+    try {
+      return new ProcessBuilder(Path.of(root, "benchmarks", "run").toString(), Json.write(request))
+          .inheritIO()
+          .start()
+          .waitFor();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private int ghostRows() {
+    if (ghost == null) {
+      return 128;
+    }
+    if (ghost.equals("none")) {
+      return 0;
+    }
+    if (!ghost.matches("[1-9][0-9]{0,8}")) {
+      throw new UsageException("--ghost needs a number of rows or none, got " + ghost);
+    }
+    return Integer.parseInt(ghost);
+  }
+
+  private static String absolute(Path path) {
+    return path == null ? null : path.toAbsolutePath().toString();
+  }
+
+  private int loader() {
+    UsageException.check(() -> Datasets.check(data));
     Augmentation augmentation = UsageException.check(() -> Augmentation.of(augment));
     DataOptions options =
         UsageException.check(
@@ -115,7 +274,7 @@ final class BenchCommand implements Callable<Integer> {
               train,
               Math.min(batch, train.count()),
               augmentation,
-              seconds);
+              seconds == null ? 3 : seconds);
       System.out.print(table(train, speeds));
       if (out != null) {
         AtomicFiles.write(out, (json(train, speeds) + "\n").getBytes(StandardCharsets.UTF_8));

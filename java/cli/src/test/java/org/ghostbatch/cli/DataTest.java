@@ -274,6 +274,15 @@ class DataTest {
             "bench --suite loader --seconds 0",
             "bench --suite loader --augment turn",
             "bench --suite other",
+            "bench --suite kernels --kernel gbn",
+            "bench --suite step --kernel gbn --shape 2,2,2,2",
+            "bench --suite kernels --model f1",
+            "bench --suite kernels --compare tensorflow",
+            "bench --suite kernels --rounds 0",
+            "bench --suite kernels --kernel relu --shape 4 --precision f8",
+            "bench --suite step --model f1 --ghost some",
+            "bench --suite step --baseline " + folder.resolve("none.json"),
+            "bench --suite binding", // here is no source tree
             "bench")) {
       Cli cli = Cli.line(line);
       assertEquals(Main.BAD_USAGE, cli.status(), line + ": " + cli.err());

@@ -1,0 +1,128 @@
+package org.ghostbatch.benchmarks;
+
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import org.ghostbatch.io.AtomicFiles;
+import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+
+/**
+ * {@code ghostbatch bench} for kernels, steps and calls: measures, prints a table, and writes what
+ * is asked for. The one argument is a JSON object with the command's flags.
+ */
+final class Bench {
+  private final Path root;
+  private final JsonObject request;
+  private final List<Row> rows = new ArrayList<>();
+  private int failures;
+
+  private Bench(Path root, JsonObject request) {
+    this.root = root;
+    this.request = request;
+  }
+
+  public static void main(String[] arguments) {
+    Path root = Path.of(System.getProperty("ghostbatch.root"));
+    Bench bench = new Bench(root, Json.parseObject(arguments[0]));
+    try {
+      bench.run();
+    } catch (IllegalArgumentException e) {
+      System.err.println(e.getMessage());
+      System.exit(2);
+    }
+    System.exit(bench.failures > 0 ? 1 : 0);
+  }
+
+  private void run() {
+    String suite = request.getString("suite");
+    if (suite.equals("binding")) {
+      rows.addAll(Binding.run(root, libtorch(), rounds(), request.getDouble("seconds")));
+    } else {
+      for (Comparison comparison : comparisons(suite)) {
+        System.err.printf("%s%n", comparison.what());
+        try {
+          rows.addAll(comparison.run(root, rounds(), request.getDouble("seconds")));
+        } catch (IllegalStateException e) {
+          // The others still count.
+          System.err.println(e.getMessage());
+          failures++;
+        }
+      }
+    }
+    Report report = new Report(rows, baseline());
+    System.out.print(report.text());
+    write("out", report.json());
+    write("docs", report.markdown(command()));
+  }
+
+  private boolean libtorch() {
+    return request.getString("compare").equals("libtorch");
+  }
+
+  private int rounds() {
+    return request.getInt("rounds");
+  }
+
+  /** What the flags name, or the whole suite. */
+  private List<Comparison> comparisons(String suite) {
+    int threads = request.getInt("threads");
+    if (request.isNull("name")) {
+      return Suites.of(suite, threads, libtorch());
+    }
+    Case what =
+        new Case(
+            suite,
+            request.getString("name"),
+            request.getString("shape"),
+            request.getString("precision"),
+            request.getString("direction"),
+            request.getInt("ghost"),
+            threads,
+            "");
+    if (suite.equals("kernels")) {
+      Kernels.check(what);
+    } else {
+      Steps.check(what);
+      if (!request.isNull("micro_batch")) {
+        return List.of(
+            new Comparison(
+                what.withSpelling("micro-batch-" + request.getInt("micro_batch")),
+                Suites.comparison(what, libtorch()).peers()));
+      }
+    }
+    return List.of(Suites.comparison(what, libtorch()));
+  }
+
+  private List<Row> baseline() {
+    if (request.isNull("baseline")) {
+      return List.of();
+    }
+    return Json.readObject(Path.of(request.getString("baseline"))).getList("rows").stream()
+        .map(row -> Row.of((JsonObject) row))
+        .toList();
+  }
+
+  private void write(String flag, String text) {
+    if (!request.isNull(flag)) {
+      AtomicFiles.write(Path.of(request.getString(flag)), text.getBytes(StandardCharsets.UTF_8));
+    }
+  }
+
+  /** The command that does the same again. */
+  private String command() {
+    StringBuilder command = new StringBuilder("./ghostbatch bench");
+    for (String name : request.names()) {
+      if (!request.isNull(name) && !name.equals("out") && !name.equals("docs")) {
+        String flag = name.equals("name") ? "kernel" : name.replace('_', '-');
+        if (name.equals("name") && request.getString("suite").equals("step")) {
+          flag = "model";
+        }
+        command.append(String.format(Locale.ROOT, " --%s %s", flag, request.get(name)));
+      }
+    }
+    return command.toString();
+  }
+}

@@ -1,0 +1,108 @@
+package org.ghostbatch.benchmarks;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * A case on GhostBatch and beside it the same on peers, each in a process of its own.
+ *
+ * @param what on GhostBatch
+ * @param peers in the order in which they take their turns; may be empty
+ */
+record Comparison(Case what, List<Peer> peers) {
+  /** How long a limit is measured, as a share of the others' time. */
+  private static final double LIMIT_SHARE = 0.25;
+
+  /** A side, and the case as it is put to it. */
+  record Peer(Side side, Case what) {
+    String title() {
+      return what.spelling().isEmpty() ? side.title() : side.title() + ", " + what.spelling();
+    }
+  }
+
+  static Comparison of(Case what, Side side, String... spellings) {
+    List<Peer> peers = new ArrayList<>();
+    for (String spelling : spellings) {
+      peers.add(new Peer(side, what.withSpelling(spelling)));
+    }
+    return new Comparison(what, peers);
+  }
+
+  /**
+   * Measures all in turns, so that what the machine does meanwhile meets them alike: GhostBatch,
+   * each peer, the limit, and again.
+   *
+   * @param rounds of turns
+   * @param seconds of one turn
+   * @return a row for each peer; one where there is none
+   */
+  List<Row> run(Path root, int rounds, double seconds) {
+    List<Worker> workers = new ArrayList<>();
+    try {
+      Worker ours = start(workers, Side.GHOSTBATCH, root);
+      Worker.Prepared prepared = ours.prepare(what);
+      List<Worker> theirs = new ArrayList<>();
+      for (Peer peer : peers) {
+        Worker worker = start(workers, peer.side, root);
+        worker.prepare(peer.what);
+        theirs.add(worker);
+      }
+      Case limited = limit(prepared);
+      Worker limit = start(workers, Side.NATIVE, root);
+      double limitWork = work(limit.prepare(limited));
+
+      Turns ourTurns = new Turns();
+      Turns limitTurns = new Turns();
+      List<Turns> theirTurns = peers.stream().map(peer -> new Turns()).toList();
+      for (int round = 0; round < rounds; round++) {
+        ourTurns.add(ours.measure(seconds));
+        for (int i = 0; i < theirs.size(); i++) {
+          theirTurns.get(i).add(theirs.get(i).measure(seconds));
+        }
+        limitTurns.add(limit.measure(seconds * LIMIT_SHARE));
+      }
+      // Flops or bytes a second, then the time that the case's own would take.
+      Turns ideal = limitTurns.times(work(prepared) / limitWork);
+      Row alone =
+          Row.of(what, ourTurns, prepared.kernel(), formula(), limited.name())
+              .withLimit(limitWork / limitTurns.median(), ideal.ratio(ourTurns).median());
+      List<Row> rows = new ArrayList<>();
+      for (int i = 0; i < peers.size(); i++) {
+        rows.add(alone.withPeer(peers.get(i).title(), theirTurns.get(i), ourTurns));
+      }
+      return rows.isEmpty() ? List.of(alone) : rows;
+    } finally {
+      workers.forEach(Worker::close);
+    }
+  }
+
+  private Worker start(List<Worker> workers, Side side, Path root) {
+    Worker worker = side.start(root, what.threads());
+    workers.add(worker);
+    return worker;
+  }
+
+  private static double work(Worker.Prepared prepared) {
+    return prepared.flops() > 0 ? prepared.flops() : prepared.bytes();
+  }
+
+  /** What bounds this case on this machine. */
+  private Case limit(Worker.Prepared prepared) {
+    return prepared.flops() > 0
+        ? new Case("limits", "fma", "1", what.precision(), "", 0, what.threads(), "")
+        : new Case(
+            "limits",
+            "copy",
+            Long.toString(Math.max(128, Math.round(prepared.bytes()))),
+            "f32",
+            "",
+            0,
+            what.threads(),
+            "");
+  }
+
+  private String formula() {
+    return what.suite().equals("kernels") ? Kernels.formula(what) : Steps.formula(what);
+  }
+}

@@ -1,0 +1,145 @@
+package org.ghostbatch.benchmarks;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import org.ghostbatch.device.Device;
+import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+
+/** Rows for people and for programs, and what changed since a baseline. */
+final class Report {
+  private static final List<String> COLUMNS =
+      List.of(
+          "what", "ours", "peer", "peer's", "ratio", "least", "most", "limit", "of it", "kernel");
+
+  private final List<Row> rows;
+  private final List<Row> baseline;
+
+  Report(List<Row> rows, List<Row> baseline) {
+    this.rows = List.copyOf(rows);
+    this.baseline = List.copyOf(baseline);
+  }
+
+  /** Times of one run in ms; ratios are the peer's time over ours. */
+  String text() {
+    List<List<String>> cells = new ArrayList<>();
+    cells.add(COLUMNS);
+    rows.forEach(row -> cells.add(cells(row)));
+    StringBuilder text = new StringBuilder(aligned(cells));
+    if (!baseline.isEmpty()) {
+      text.append('\n').append(aligned(changes()));
+    }
+    return text.toString();
+  }
+
+  String json() {
+    return Json.writeIndented(
+            new JsonObject()
+                .put("version", version())
+                .put("machine", machine())
+                .put("processors", Runtime.getRuntime().availableProcessors())
+                .put("rows", rows.stream().map(Row::json).toList()))
+        + "\n";
+  }
+
+  /** A page with the table. */
+  String markdown(String command) {
+    StringBuilder page = new StringBuilder("# Measured\n\n");
+    page.append("`").append(command).append("`\n\n");
+    page.append(
+        "Milliseconds of one run, median of the turns; ratio: the peer's time over ours, pair by"
+            + " pair, median, least and most. Limit: the FMA peak or the copy bandwidth of the same"
+            + " threads, measured in the same turns, and the share of it that is reached.\n\n");
+    page.append(machine()).append(".\n\n");
+    page.append("| ").append(String.join(" | ", COLUMNS)).append(" |\n");
+    page.append("|---|--:|---|--:|--:|--:|--:|--:|--:|---|\n");
+    for (Row row : rows) {
+      page.append("| ").append(String.join(" | ", cells(row))).append(" |\n");
+    }
+    return page.toString();
+  }
+
+  private static List<String> cells(Row row) {
+    boolean alone = row.peer() == null;
+    return List.of(
+        row.what().toString(),
+        milliseconds(row.oursMs()),
+        alone ? "" : row.peer(),
+        alone ? "" : milliseconds(row.peerMs()),
+        alone ? "" : ratio(row.ratio()),
+        alone ? "" : ratio(row.ratioMin()),
+        alone ? "" : ratio(row.ratioMax()),
+        row.limitText(),
+        row.limit().equals("none") ? "" : ratio(row.ofLimit()),
+        row.kernel().replace(" | ", ", "));
+  }
+
+  /** Now over then of the rows that both have: below 1 is faster. */
+  private List<List<String>> changes() {
+    List<List<String>> cells = new ArrayList<>();
+    cells.add(List.of("what", "peer", "now/then", "least", "most", "of limit", "was"));
+    for (Row row : rows) {
+      baseline.stream()
+          .filter(row::matches)
+          .findFirst()
+          .ifPresent(
+              then ->
+                  cells.add(
+                      List.of(
+                          row.what().toString(),
+                          row.peer() == null ? "" : row.peer(),
+                          ratio(row.oursMs() / then.oursMs()),
+                          ratio(row.oursMsMin() / then.oursMsMax()),
+                          ratio(row.oursMsMax() / then.oursMsMin()),
+                          ratio(row.ofLimit()),
+                          ratio(then.ofLimit()))));
+    }
+    return cells;
+  }
+
+  private static String milliseconds(double value) {
+    return String.format(Locale.ROOT, value < 1 ? "%.4f" : value < 100 ? "%.2f" : "%.0f", value);
+  }
+
+  private static String ratio(double value) {
+    return String.format(Locale.ROOT, "%.2f", value);
+  }
+
+  private static String aligned(List<List<String>> cells) {
+    int[] widths = new int[cells.get(0).size()];
+    for (List<String> row : cells) {
+      for (int i = 0; i < widths.length; i++) {
+        widths[i] = Math.max(widths[i], row.get(i).length());
+      }
+    }
+    StringBuilder text = new StringBuilder();
+    for (List<String> row : cells) {
+      StringBuilder line = new StringBuilder();
+      for (int i = 0; i < widths.length; i++) {
+        line.append(String.format(Locale.ROOT, "%-" + Math.max(1, widths[i]) + "s  ", row.get(i)));
+      }
+      text.append(line.toString().stripTrailing()).append('\n');
+    }
+    return text.toString();
+  }
+
+  private static String version() {
+    String version = Device.class.getPackage().getImplementationVersion();
+    return version == null ? "development" : version;
+  }
+
+  /** Processor, threads, instruction set, versions. */
+  private static String machine() {
+    try (Device device = Device.of("cpu", 1)) {
+      return String.join(
+          ", ",
+          Arrays.asList(
+              device.description().lines().map(String::strip).reduce((a, b) -> a + "; " + b).get(),
+              Runtime.getRuntime().availableProcessors() + " processors",
+              "Java " + System.getProperty("java.version"),
+              System.getProperty("os.name") + " " + System.getProperty("os.version")));
+    }
+  }
+}

@@ -1,0 +1,56 @@
+package org.ghostbatch.benchmarks;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Who is measured: a program that speaks {@link WorkerLoop}'s protocol. */
+enum Side {
+  GHOSTBATCH("GhostBatch") {
+    @Override
+    List<String> command(Path root, int threads) {
+      List<String> command = new ArrayList<>();
+      command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+      command.addAll(List.of("--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC"));
+      command.addAll(List.of("-cp", System.getProperty("java.class.path")));
+      command.add(GhostBatchWorker.class.getName());
+      return command;
+    }
+  },
+  /** oneDNN and the machine's limits, from C++. */
+  NATIVE("oneDNN") {
+    @Override
+    List<String> command(Path root, int threads) {
+      Path worker = root.resolve("build/release/native/benchmarks/ghostbatch_benchmarks");
+      if (!Files.isExecutable(worker)) {
+        throw new IllegalStateException(
+            "[bench] needs " + worker + ", which benchmarks/run builds");
+      }
+      return List.of(worker.toString());
+    }
+  },
+  LIBTORCH("libtorch") {
+    @Override
+    List<String> command(Path root, int threads) {
+      return List.of(root.resolve("benchmarks/peers/worker").toString(), Integer.toString(threads));
+    }
+  };
+
+  private final String title;
+
+  Side(String title) {
+    this.title = title;
+  }
+
+  /** For people. */
+  String title() {
+    return title;
+  }
+
+  abstract List<String> command(Path root, int threads);
+
+  Worker start(Path root, int threads) {
+    return new Worker(title, command(root, threads));
+  }
+}

@@ -1,0 +1,107 @@
+package org.ghostbatch.benchmarks;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** What each suite measures where no kernel or network is named. */
+final class Suites {
+  /** Spellings of ghost batch norm that libtorch offers. */
+  private static final String[] GHOSTS = {"accumulate", "chunk", "fold"};
+
+  private static final List<String> PRECISIONS = List.of("f32", "bf16");
+
+  private Suites() {}
+
+  /**
+   * @param libtorch whether it is measured beside
+   */
+  static List<Comparison> of(String suite, int threads, boolean libtorch) {
+    return switch (suite) {
+      case "kernels" -> kernels(threads, libtorch);
+      case "step" -> steps(threads, libtorch);
+      default ->
+          throw new IllegalArgumentException(
+              "[bench] needs --suite kernels, step, loader or binding, got " + suite);
+    };
+  }
+
+  /** The spellings that a peer has of a case. */
+  static String[] spellings(Case what) {
+    boolean ghosts = what.ghost() > 0 && !what.direction().equals("evaluate");
+    boolean normalizes =
+        what.suite().equals("step")
+            ? Steps.network(what).hasBatchNorm()
+            : what.name().equals("gbn");
+    return ghosts && normalizes ? GHOSTS : new String[] {"plain"};
+  }
+
+  static Comparison comparison(Case what, boolean libtorch) {
+    return libtorch
+        ? Comparison.of(what, Side.LIBTORCH, spellings(what))
+        : new Comparison(what, List.of());
+  }
+
+  private static List<Comparison> kernels(int threads, boolean libtorch) {
+    List<Comparison> all = new ArrayList<>();
+    for (String precision : PRECISIONS) {
+      for (String shape : List.of("4096,32,32,16", "4096,16,16,32", "4096,8,8,64")) {
+        all.add(comparison(kernel("gbn", shape, precision, "both", 128, threads), libtorch));
+      }
+      for (String shape : List.of("128,8,8,64", "128,16,16,32")) {
+        for (String direction : List.of("forward", "backward")) {
+          all.add(comparison(kernel("gbn", shape, precision, direction, 128, 1), false));
+        }
+      }
+      // ResNet-44's, as its lanes run them; oneDNN's own call beside.
+      for (String shape :
+          List.of(
+              "128,32,32,3,16,3,1",
+              "128,32,32,16,16,3,1",
+              "128,32,32,16,32,3,2",
+              "128,32,32,16,32,1,2",
+              "128,16,16,32,32,3,1",
+              "128,16,16,32,64,3,2",
+              "128,16,16,32,64,1,2",
+              "128,8,8,64,64,3,1")) {
+        for (String direction : List.of("forward", "backward-data", "backward-weights")) {
+          all.add(
+              Comparison.of(
+                  kernel("conv", shape, precision, direction, 0, 1), Side.NATIVE, "lanes"));
+        }
+      }
+      for (String shape : List.of("256,784,512", "256,512,512")) {
+        for (String direction : List.of("forward", "backward-data", "backward-weights")) {
+          all.add(
+              Comparison.of(
+                  kernel("linear", shape, precision, direction, 0, 1), Side.NATIVE, "lanes"));
+        }
+      }
+    }
+    return all;
+  }
+
+  private static Case kernel(
+      String name, String shape, String precision, String direction, int ghost, int threads) {
+    return new Case("kernels", name, shape, precision, direction, ghost, threads, "");
+  }
+
+  private static List<Comparison> steps(int threads, boolean libtorch) {
+    List<Case> all = new ArrayList<>();
+    for (String precision : PRECISIONS) {
+      all.add(step("resnet44", 1024, precision, "train", 128, threads));
+      all.add(step("f1", 6000, precision, "train", 0, threads));
+      all.add(step("lenet", 1024, precision, "train", 0, threads));
+    }
+    all.add(step("wrn-16-4", 512, "bf16", "train", 128, threads));
+    all.add(step("resnet44", 4096, "bf16", "train", 128, threads));
+    all.add(step("resnet44", 1024, "f32", "evaluate", 0, threads));
+    all.add(step("resnet44", 1, "f32", "evaluate", 0, threads));
+    return all.stream().map(what -> comparison(what, libtorch)).toList();
+  }
+
+  private static Case step(
+      String model, int batch, String precision, String direction, int ghost, int threads) {
+    return new Case(
+        "step", model, Integer.toString(batch), precision, direction, ghost, threads, "");
+  }
+}

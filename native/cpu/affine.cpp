@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "cpu/direct_convolution.h"
 #include "cpu/kernels.h"
 #include "cpu/onednn.h"
 
@@ -288,12 +289,19 @@ bool suits_onednn(const ConvolutionSpec& spec) {
 
 }  // namespace
 
+Affine* make_onednn_convolution(const ConvolutionSpec& spec, bool backward) {
+  return new OneDnnAffine(spec, backward, "convolution");
+}
+
 Affine* make_convolution(const ConvolutionSpec& spec, bool backward) {
   onednn_type("convolution", spec.type);                   // the same types for every shape
   Affine* plain = make_plain_convolution(spec, backward);  // costs nothing yet, and checks the spec
   if (!suits_onednn(spec)) return plain;
   plain->destroy();
-  return new OneDnnAffine(spec, backward, "convolution");
+  const Directions own = faster_directions(spec);
+  const bool some = own.forward || (backward && (own.backward_data || own.backward_weights));
+  if (some) return make_direct_convolution(spec, backward, own);
+  return make_onednn_convolution(spec, backward);
 }
 
 Affine* make_linear(const LinearSpec& spec, bool backward) {

@@ -7,6 +7,7 @@ namespace ghostbatch::cpu {
 
 // On oneDNN: affine.cpp, gemm.cpp; in plain loops: plain_convolution.cpp.
 Affine* make_convolution(const ConvolutionSpec& spec, bool backward);
+Affine* make_onednn_convolution(const ConvolutionSpec& spec, bool backward);  // for the shapes that it gets right
 Affine* make_plain_convolution(const ConvolutionSpec& spec, bool backward);  // for shapes that oneDNN gets wrong
 Affine* make_linear(const LinearSpec& spec, bool backward);
 Gemm* make_gemm(const GemmSpec& spec);

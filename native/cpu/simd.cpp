@@ -9,13 +9,15 @@
 // Every source of simd/ is compiled into a namespace named after its instruction set.
 #define GHOSTBATCH_DECLARE_ISA(isa_name)                                                               \
   namespace simd_##isa_name {                                                                          \
+    extern const ConvolutionTable convolution_f32, convolution_bf16;                                   \
     extern const GhostBatchNormTable ghost_batch_norm_f32, ghost_batch_norm_bf16;                      \
     extern const ElementwiseTable elementwise_f32, elementwise_bf16;                                   \
     extern const SoftmaxTable softmax_f32, softmax_bf16;                                               \
     extern const PoolingTable pooling_f32, pooling_bf16;                                               \
     extern const LoaderTable loader_f32, loader_bf16;                                                  \
     extern const VectorTable vector_f32, vector_f64;                                                   \
-    static const SimdTables tables = {#isa_name,        &ghost_batch_norm_f32, &ghost_batch_norm_bf16, \
+    static const SimdTables tables = {#isa_name,        &convolution_f32,      &convolution_bf16,      \
+                                      &ghost_batch_norm_f32, &ghost_batch_norm_bf16,                   \
                                       &elementwise_f32, &elementwise_bf16,     &softmax_f32,           \
                                       &softmax_bf16,    &pooling_f32,          &pooling_bf16,          \
                                       &loader_f32,      &loader_bf16,          &vector_f32,            \

@@ -42,6 +42,56 @@ struct GhostBatchNormTable {
   void (*backward_apply)(const NormCall& call);
 };
 
+/// Direct convolution of one image that lies padded in memory. Activations and weights of the table's type; places have
+/// `channels` values, an even number of them for bf16.
+struct ConvolveCall {
+  // The sum runs over `runs` x `taps` x `channels`: run r reads `taps` neighbouring places, the first of them at
+  // src[r] + row * src_row + place * src_place. A tile may read up to 16 places beyond the row.
+  const void* const* src;
+  int64_t runs;
+  int64_t taps;  // 1, 2, 3 or 5; with more than one, src_place is the distance of neighbours
+  int64_t channels;
+  int64_t src_row, src_place;  // elements from output to output
+  const void* weights;         // [filters / 16, runs, channels / p, taps, 16, p]; p = 2 for bf16, else 1
+  int64_t filters;             // a multiple of 16
+  const float* bias;           // [filters], or null
+  bool relu;
+  void* dst;
+  int64_t rows, places;
+  int64_t dst_row, dst_place;  // elements from output to output
+};
+
+/// Gradient of the weights from one image: sum += diff transpose(src). The places of a line are taken by phase, column %
+/// stride; one of src meets those of diff that some tap brings to it, so that padding is never read. For bf16, two
+/// places of a phase lie interleaved, channel by channel, and count as one column; `shifted` is diff from one place
+/// before on.
+struct GradientCall {
+  const void* src;                           // [height, phases, columns, channels]
+  int64_t src_line, src_phase, src_column;   // elements from one to the next
+  int64_t height, width;                     // of src
+  int64_t channels;                          // a multiple of 4
+  const void* diff;                          // [rows, columns, filters], with `kernel` columns of zeros on both sides
+  const void* shifted;                       // bf16 only
+  int64_t diff_row;
+  int64_t rows;
+  int64_t filters;  // a multiple of 16
+  int64_t kernel;   // 1, 3 or 5
+  int64_t stride;   // 1 or 2
+  int64_t pad;
+  float* sum;  // [filters / 16, kernel, kernel, channels, 16]
+};
+
+/// Null where the instruction set has too few registers, or no products of bf16.
+struct ConvolutionTable {
+  void (*convolve)(const ConvolveCall& call);
+  void (*gradient)(const GradientCall& call);
+  /// Column j of dst, of `width` elements: place first + j step of src [places, channels] for f32, for bf16 the places
+  /// first + 2 j step and first + (2 j + 1) step, interleaved; a place that is not there is zero beside one that is,
+  /// and columns without any are left as they are.
+  void (*columns)(const void* src, int64_t places, int64_t channels, int64_t first, int64_t step, void* dst,
+                  int64_t count, int64_t width);
+};
+
 struct ElementwiseTable {
   void (*relu)(const void* src, void* dst, int64_t elements);
   void (*relu_backward)(const void* dst, const void* diff_dst, void* diff_src, int64_t elements);
@@ -111,6 +161,8 @@ struct VectorTable {
 /// All kernels of one instruction set.
 struct SimdTables {
   const char* isa;
+  const ConvolutionTable* convolution_f32;
+  const ConvolutionTable* convolution_bf16;
   const GhostBatchNormTable* ghost_batch_norm_f32;
   const GhostBatchNormTable* ghost_batch_norm_bf16;
   const ElementwiseTable* elementwise_f32;

@@ -19,8 +19,10 @@
 #include <vector>
 
 #include "common/bfloat16.h"
+#include "cpu/direct_convolution.h"
 #include "cpu/kernels.h"
 #include "cpu/onednn.h"
+#include "cpu/simd.h"
 #include "ghostbatch/device.h"
 
 namespace ghostbatch {
@@ -465,6 +467,120 @@ TEST(PlainConvolution, LeavesTheShapesOfNetworksToOneDnn) {
       EXPECT_EQ(std::string(layer->implementation()).find("plain"), std::string::npos);
     }
   }
+}
+
+// Own convolutions against plain loops in every direction that they can do, also where oneDNN would be taken.
+ConvolutionSpec square(int64_t batch, int64_t size, int64_t channels, int64_t filters, int64_t kernel, int64_t stride,
+                       int64_t pad, DataType type) {
+  ConvolutionSpec spec;
+  spec.batch = batch;
+  spec.height = size + 1;  // lines and columns are not to be mistaken for one another
+  spec.width = size;
+  spec.channels = channels;
+  spec.filters = filters;
+  spec.kernel_h = spec.kernel_w = kernel;
+  spec.stride_h = spec.stride_w = stride;
+  spec.pad_h = spec.pad_w = pad;
+  spec.type = type;
+  return spec;
+}
+
+TEST(DirectConvolution, MatchesPlainLoops) {
+  int64_t compared = 0;
+  for (DataType type : {DataType::f32, DataType::bf16}) {
+    if (type == DataType::bf16 && !cpu::supports_bf16()) continue;
+    for (int64_t size : {1, 2, 5, 8, 9, 16, 17, 28, 33}) {
+      for (auto [channels, filters] : {std::pair<int64_t, int64_t>{1, 16}, {3, 32}, {16, 16}, {20, 48}, {48, 32}}) {
+        for (int64_t kernel : {1, 3, 5}) {
+          for (int64_t stride : {1, 2}) {
+            for (int64_t pad : {int64_t{0}, kernel / 2, kernel - 1}) {
+              if (size + 2 * pad < kernel) continue;
+              ConvolutionSpec spec = square(2, size, channels, filters, kernel, stride, pad, type);
+              spec.bias = size % 2 == 0;
+              const cpu::Directions can = cpu::direct_directions(spec);
+              if (!can.forward) continue;
+              SCOPED_TRACE(testing::Message() << name_of(type) << " size " << size << " channels " << channels
+                                              << " filters " << filters << " kernel " << kernel << " stride " << stride
+                                              << " pad " << pad);
+              const LayerRun own(cpu::make_direct_convolution(spec, true, can));
+              const LayerRun plain(cpu::make_plain_convolution(spec, true));
+              for (const LayerRun* run : {&own, &plain}) {
+                run->src.fill_eighths(1);
+                run->diff_dst.fill_eighths(2);
+                run->weights.fill_eighths(3);
+                if (spec.bias) run->bias.fill_eighths(4);
+                run->all();
+              }
+              // Eighths and their products are exact, and so are sums of so few: not a bit may differ.
+              EXPECT_TRUE(own.dst.same_bits(plain.dst));
+              EXPECT_TRUE(!can.backward_data || own.diff_src.same_bits(plain.diff_src));
+              EXPECT_TRUE(own.diff_weights.same_bits(plain.diff_weights));
+              EXPECT_TRUE(own.diff_bias.same_bits(plain.diff_bias));
+              EXPECT_TRUE(own.guards_are_whole());
+              if (testing::Test::HasFailure()) return;
+              ++compared;
+            }
+          }
+        }
+      }
+    }
+  }
+  if (compared == 0) GTEST_SKIP() << "needs AVX-512";
+  EXPECT_GT(compared, 500);
+}
+
+TEST(DirectConvolution, FusesReluAndKeepsNan) {
+  ConvolutionSpec spec = square(1, 9, 16, 48, 3, 1, 1, DataType::f32);
+  spec.relu = spec.bias = true;
+  if (!cpu::direct_directions(spec).forward) GTEST_SKIP() << "needs AVX-512";
+  const LayerRun own(cpu::make_direct_convolution(spec, false, {true, false, false}));
+  const LayerRun plain(cpu::make_plain_convolution(spec, false));
+  for (const LayerRun* run : {&own, &plain}) {
+    run->src.fill_eighths(1);
+    run->weights.fill_eighths(3);
+    run->bias.fill_eighths(4);
+    run->pack();
+    run->forward();
+  }
+  EXPECT_TRUE(own.dst.same_bits(plain.dst));
+  own.src.set(0, std::nanf(""));
+  own.forward();
+  EXPECT_TRUE(std::isnan(own.dst.at(0)));
+  EXPECT_FALSE(std::isnan(own.dst.at(own.dst.size() - 1)));
+}
+
+TEST(DirectConvolution, TakesTheDirectionsInWhichItIsFaster) {
+  const auto names = [](const ConvolutionSpec& spec) {
+    const AffinePointer made(cpu::make_convolution(spec, true));
+    return std::string(made->implementation());
+  };
+  const std::string own = std::string("simd:") + simd_isa();
+  ConvolutionSpec stem = square(32, 32, 3, 16, 3, 1, 1, DataType::f32);
+  ConvolutionSpec strided = square(32, 32, 16, 32, 3, 2, 1, DataType::f32);
+  ConvolutionSpec middle = square(32, 16, 32, 32, 3, 1, 1, DataType::bf16);
+  if (!cpu::direct_directions(stem).forward) {
+    EXPECT_EQ(names(stem).find("simd"), std::string::npos);
+    GTEST_SKIP() << "needs AVX-512";
+  }
+  EXPECT_EQ(names(stem).find(own + " | "), 0u) << names(stem);
+  EXPECT_EQ(names(stem).rfind(own), 0u) << names(stem);
+  EXPECT_NE(names(strided).find(" | " + own + " | "), std::string::npos) << names(strided);
+  if (cpu::direct_directions(middle).forward) {
+    EXPECT_NE(names(middle).find(own), 0u) << names(middle);
+    EXPECT_EQ(names(middle).rfind(" | " + own), names(middle).size() - own.size() - 3) << names(middle);
+  }
+  // One of several directions on oneDNN: both find their weights.
+  const LayerRun run(cpu::make_convolution(strided, true));
+  const LayerRun plain(cpu::make_plain_convolution(strided, true));
+  for (const LayerRun* each : {&run, &plain}) {
+    each->src.fill_eighths(1);
+    each->diff_dst.fill_eighths(2);
+    each->weights.fill_eighths(3);
+    each->all();
+  }
+  EXPECT_TRUE(run.dst.same_bits(plain.dst));
+  EXPECT_TRUE(run.diff_src.same_bits(plain.diff_src));
+  EXPECT_TRUE(run.diff_weights.same_bits(plain.diff_weights));
 }
 
 TEST(OneDnnAffine, TypesItLacksAreNamed) {

@@ -1,7 +1,5 @@
 package org.ghostbatch.benchmarks.peers;
 
-import static org.bytedeco.pytorch.global.torch.DeviceType.CPU;
-import static org.bytedeco.pytorch.global.torch.ScalarType.BFloat16;
 import static org.bytedeco.pytorch.global.torch.ScalarType.Float;
 
 import java.nio.FloatBuffer;
@@ -46,7 +44,7 @@ final class LibtorchRun {
   private final ImageLoader testImages;
   private final SampleShape shape;
   private final boolean bf16;
-  private final LibtorchResNet network;
+  private final LibtorchNetwork network;
   private final List<Tensor> start = new ArrayList<>();
   private final TensorVector parameters;
   private final SGD optimizer;
@@ -68,23 +66,28 @@ final class LibtorchRun {
     bf16 = recipe.precision().equals("bf16");
     torch.set_num_threads(recipe.threads());
     torch.manual_seed(recipe.seed());
-    network = new LibtorchResNet(recipe.depth(), shape.channels(), train.classes());
+    Network ours = Network.of(Models.resnet(recipe.depth(), train.classes()), shape);
+    network = new LibtorchNetwork(ours, LibtorchNetwork.Norm.PLAIN, 1);
     if (!recipe.ownWeights()) {
-      network.setWeights(
-          Network.of(Models.resnet(recipe.depth(), train.classes()), shape), recipe.seed());
+      network.setWeights(ours, recipe.seed());
     }
     for (Tensor parameter : network.parameters()) {
       start.add(parameter.detach().clone());
     }
     parameters = new TensorVector(network.parameters().toArray(new Tensor[0]));
-    SGDOptions options = new SGDOptions(recipe.rate());
-    options.momentum().put(Recipe.MOMENTUM);
-    options.weight_decay().put(recipe.weightDecay());
-    optimizer = new SGD(parameters, options);
+    optimizer = sgd(parameters, recipe.rate(), recipe.weightDecay());
     int rows = Math.max(Math.min(recipe.ghost(), recipe.batch()), EVALUATION_ROWS);
     values = new FloatPointer((long) rows * shape.elements());
     valuesBuffer = values.asBuffer();
     labels = new long[rows];
+  }
+
+  /** SGD with momentum 0.9. */
+  static SGD sgd(TensorVector parameters, double rate, double weightDecay) {
+    SGDOptions options = new SGDOptions(rate);
+    options.momentum().put(Recipe.MOMENTUM);
+    options.weight_decay().put(weightDecay);
+    return new SGD(parameters, options);
   }
 
   static void run(Recipe recipe, DataPair data, Path folder) {
@@ -201,6 +204,7 @@ final class LibtorchRun {
       optimizer.param_groups().get(0).options().set_lr(rate);
       optimizer.step();
       optimizer.zero_grad();
+      Autocast.weightsChange();
       return norm;
     }
   }
@@ -236,6 +240,7 @@ final class LibtorchRun {
         }
       }
     }
+    Autocast.weightsChange();
   }
 
   private Tensor target(int rows) {
@@ -251,16 +256,8 @@ final class LibtorchRun {
         torch
             .from_blob(values, rows, shape.height(), shape.width(), shape.channels())
             .permute(0, 3, 1, 2);
-    if (!bf16) {
-      return network.forward(images, training);
-    }
-    torch.set_autocast_dtype(CPU, BFloat16);
-    torch.set_autocast_enabled(CPU, true);
-    try {
+    try (var autocast = new Autocast(bf16)) {
       return network.forward(images, training).to(Float);
-    } finally {
-      torch.set_autocast_enabled(CPU, false);
-      torch.clear_cache();
     }
   }
 

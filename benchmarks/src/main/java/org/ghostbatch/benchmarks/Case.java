@@ -23,7 +23,7 @@ import java.util.stream.Stream;
  * @param threads that share the work
  * @param spelling of a peer that has several ways; else empty
  */
-record Case(
+public record Case(
     String suite,
     String name,
     String shape,
@@ -33,7 +33,7 @@ record Case(
     int threads,
     String spelling) {
 
-  Case {
+  public Case {
     for (String word : List.of(suite, name, shape, precision, direction, spelling)) {
       if (word.chars().anyMatch(c -> c <= ' ' || c == '=')) {
         throw new IllegalArgumentException(
@@ -51,7 +51,7 @@ record Case(
   }
 
   /** The numbers of the shape, as many as named. */
-  int[] sizes(String... names) {
+  public int[] sizes(String... names) {
     String[] words = shape.split(",", -1);
     if (words.length != names.length) {
       throw new IllegalArgumentException(
@@ -72,7 +72,7 @@ record Case(
   }
 
   /** The case on one line, as {@link #of} reads it. */
-  String line() {
+  public String line() {
     return new StringJoiner(" ")
         .add("suite=" + suite)
         .add("name=" + name)
@@ -85,7 +85,7 @@ record Case(
         .toString();
   }
 
-  static Case of(String line) {
+  public static Case of(String line) {
     Map<String, String> words = words(line);
     return new Case(
         words.get("suite"),

@@ -21,7 +21,7 @@ import org.ghostbatch.train.Trainer;
  * Whole passes of a network on random images: {@code train} is one update (load, forward, backward,
  * clip, SGD with momentum and weight decay), {@code evaluate} is images in Java arrays to logits.
  */
-final class Steps {
+public final class Steps {
   private static final int CLASSES = 10;
 
   private Steps() {}
@@ -33,7 +33,7 @@ final class Steps {
         : new SampleShape(32, 32, 3);
   }
 
-  static Network network(Case what) {
+  public static Network network(Case what) {
     return Network.of(layers(what), images(what.name()));
   }
 

@@ -1,7 +1,7 @@
 package org.ghostbatch.benchmarks;
 
 /** A case made ready: its memory is there and holds random data. */
-interface Work extends AutoCloseable {
+public interface Work extends AutoCloseable {
   /** Name of the implementation that runs. */
   String kernel();
 

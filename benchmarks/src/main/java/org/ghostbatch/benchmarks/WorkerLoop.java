@@ -23,17 +23,17 @@ import java.util.function.Function;
  * An answer may be {@code error=TEXT}. {@code seconds} is the mean of {@code calls} runs. Ends with
  * its input.
  */
-final class WorkerLoop {
+public final class WorkerLoop {
   private static final long BLOCK_NANOS = 50_000;
 
   private WorkerLoop() {}
 
   /** Serves until the input ends. */
-  static void serve(Function<Case, Work> maker) throws IOException {
+  public static void serve(Function<Case, Work> maker) throws IOException {
     serve(maker, System.in, System.out);
   }
 
-  static void serve(Function<Case, Work> maker, InputStream in, PrintStream answers)
+  public static void serve(Function<Case, Work> maker, InputStream in, PrintStream answers)
       throws IOException {
     System.setOut(System.err); // what libraries print
     Work work = null;

@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -71,7 +72,7 @@ public final class WorkerLoop {
     }
   }
 
-  private static String measure(Work work, double seconds) throws IOException {
+  private static String measure(Work work, double seconds) {
     work.run(); // what others ran meanwhile has left the caches cold
     long calls = 0;
     long block = 1; // runs between two looks at the clock, which costs as much as the smallest
@@ -97,15 +98,19 @@ public final class WorkerLoop {
   }
 
   /** The most memory that this process has held; 0 where the system does not tell. */
-  private static long peakBytes() throws IOException {
+  public static long peakBytes() {
     Path status = Path.of("/proc/self/status");
     if (!Files.exists(status)) {
       return 0;
     }
-    for (String line : Files.readAllLines(status)) {
-      if (line.startsWith("VmHWM:")) {
-        return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
+    try {
+      for (String line : Files.readAllLines(status)) {
+        if (line.startsWith("VmHWM:")) {
+          return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
+        }
       }
+    } catch (IOException e) {
+      throw new UncheckedIOException("[bench] cannot read " + status, e);
     }
     return 0;
   }

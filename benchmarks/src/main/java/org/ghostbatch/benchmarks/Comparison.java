@@ -17,16 +17,14 @@ record Comparison(Case what, List<Peer> peers) {
   /** A side, and the case as it is put to it. */
   record Peer(Side side, Case what) {
     String title() {
-      return what.spelling().isEmpty() ? side.title() : side.title() + ", " + what.spelling();
+      String title =
+          what.name().equals("convolutions") ? side.title() + "'s convolutions" : side.title();
+      return switch (what.spelling()) {
+        case "", "plain" -> title;
+        case "lanes" -> what.ghost() > 0 ? title + ", " + what.ghost() + " rows" : title;
+        default -> title + ", " + what.spelling();
+      };
     }
-  }
-
-  static Comparison of(Case what, Side side, String... spellings) {
-    List<Peer> peers = new ArrayList<>();
-    for (String spelling : spellings) {
-      peers.add(new Peer(side, what.withSpelling(spelling)));
-    }
-    return new Comparison(what, peers);
   }
 
   /**

@@ -35,10 +35,46 @@ final class Suites {
     return ghosts && normalizes ? GHOSTS : new String[] {"plain"};
   }
 
+  /**
+   * A case beside all peers that have it: oneDNN called from C++, and libtorch where it is asked
+   * for.
+   */
   static Comparison comparison(Case what, boolean libtorch) {
-    return libtorch
-        ? Comparison.of(what, Side.LIBTORCH, spellings(what))
-        : new Comparison(what, List.of());
+    List<Comparison.Peer> peers = new ArrayList<>();
+    if (libtorch) {
+      for (String spelling : spellings(what)) {
+        peers.add(new Comparison.Peer(Side.LIBTORCH, what.withSpelling(spelling)));
+      }
+    }
+    if (List.of("conv", "linear").contains(what.name())) {
+      peers.add(new Comparison.Peer(Side.NATIVE, what.withSpelling("lanes")));
+    } else if (what.name().equals("resnet44") && what.direction().equals("train")) {
+      for (int rows : new int[] {32, 128}) {
+        peers.add(new Comparison.Peer(Side.NATIVE, convolutions(what, rows)));
+      }
+    }
+    return new Comparison(what, peers);
+  }
+
+  /**
+   * The convolutions of ResNet-44 alone, by oneDNN in passes of so many rows, on data that lies in
+   * the caches where it may: what a step cannot be faster than without other kernels.
+   */
+  private static Case convolutions(Case step, int rows) {
+    String batch = step.shape();
+    String shapes =
+        String.join(
+            ";",
+            batch + ",32,32,3,16,3,1*1!",
+            batch + ",32,32,16,16,3,1*14",
+            batch + ",32,32,16,32,3,2*1",
+            batch + ",32,32,16,32,1,2*1",
+            batch + ",16,16,32,32,3,1*13",
+            batch + ",16,16,32,64,3,2*1",
+            batch + ",16,16,32,64,1,2*1",
+            batch + ",8,8,64,64,3,1*13");
+    return new Case(
+        "step", "convolutions", shapes, step.precision(), "train", rows, step.threads(), "lanes");
   }
 
   private static List<Comparison> kernels(int threads, boolean libtorch) {
@@ -64,16 +100,12 @@ final class Suites {
               "128,16,16,32,64,1,2",
               "128,8,8,64,64,3,1")) {
         for (String direction : List.of("forward", "backward-data", "backward-weights")) {
-          all.add(
-              Comparison.of(
-                  kernel("conv", shape, precision, direction, 0, 1), Side.NATIVE, "lanes"));
+          all.add(comparison(kernel("conv", shape, precision, direction, 0, 1), libtorch));
         }
       }
       for (String shape : List.of("256,784,512", "256,512,512")) {
         for (String direction : List.of("forward", "backward-data", "backward-weights")) {
-          all.add(
-              Comparison.of(
-                  kernel("linear", shape, precision, direction, 0, 1), Side.NATIVE, "lanes"));
+          all.add(comparison(kernel("linear", shape, precision, direction, 0, 1), libtorch));
         }
       }
     }

@@ -372,12 +372,15 @@ TEST_P(SimdTest, StatisticsDependNeitherOnAlignmentNorOnTheRun) {
 TEST_P(SimdTest, Bf16IsTheF32KernelRounded) {
   for (const NormShape& shape : {NormShape{40, 3}, NormShape{33, 17}, NormShape{64, 64}, NormShape{2, 2051}}) {
     NormData data(shape);
-    Guarded<uint16_t> src(data.src.size()), residual(data.src.size()), got(data.src.size()), wanted(data.src.size());
+    Guarded<uint16_t> src(data.src.size()), residual(data.src.size()), diff_dst(data.src.size());
+    Guarded<uint16_t> got(data.src.size()), wanted(data.src.size());
     for (int64_t i = 0; i < src.size(); ++i) {
       src[i] = to_bfloat16(data.src[i]);
       residual[i] = to_bfloat16(data.residual[i]);
+      diff_dst[i] = to_bfloat16(data.diff_dst[i]);
       data.src[i] = from_bfloat16(src[i]);
       data.residual[i] = from_bfloat16(residual[i]);
+      data.diff_dst[i] = from_bfloat16(diff_dst[i]);
     }
     Guarded<double> mean(shape.channels), m2(shape.channels), mean_f32(shape.channels), m2_f32(shape.channels);
     tables().ghost_batch_norm_bf16->statistics(src.data(), shape.places, shape.channels, mean.data(), m2.data());
@@ -396,6 +399,25 @@ TEST_P(SimdTest, Bf16IsTheF32KernelRounded) {
     tables().ghost_batch_norm_bf16->normalize(call);
     for (int64_t i = 0; i < dst.size(); ++i) wanted[i] = to_bfloat16(dst[i]);
     expect_same_bits(got, wanted, "normalize " + shape.text());
+
+    Guarded<double> sum_g(shape.channels), sum_g_xhat(shape.channels);
+    NormCall backward = data.call(true);
+    backward.diff_dst = data.diff_dst.data();
+    tables().ghost_batch_norm_f32->backward_sums(backward, mean_f32.data(), m2_f32.data());
+    backward.sum_g = mean_f32.data();
+    backward.sum_g_xhat = m2_f32.data();
+    backward.out = dst.data();
+    tables().ghost_batch_norm_f32->backward_apply(backward);
+    backward.src = src.data();
+    backward.diff_dst = diff_dst.data();
+    backward.out = nullptr;
+    tables().ghost_batch_norm_bf16->backward_sums(backward, sum_g.data(), sum_g_xhat.data());
+    expect_same_bits(sum_g, mean_f32, "sum g " + shape.text());
+    expect_same_bits(sum_g_xhat, m2_f32, "sum g xhat " + shape.text());
+    backward.out = got.data();
+    tables().ghost_batch_norm_bf16->backward_apply(backward);
+    for (int64_t i = 0; i < dst.size(); ++i) wanted[i] = to_bfloat16(dst[i]);
+    expect_same_bits(got, wanted, "backward " + shape.text());
   }
 }
 

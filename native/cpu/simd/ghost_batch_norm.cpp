@@ -1,23 +1,23 @@
 // Ghost batch norm on one run of places [places, C], channels contiguous: see ghostbatch/ghost_batch_norm.h.
 //
-// Places are taken as rows of whole vectors: where C is not a multiple of the lanes, or small, `repeat` places make a
-// row, and the channels' parameters are repeated alike, so that C = 1 or 3 runs as C = 64 does. Wide activations are
-// cut into panels of kPanel channels. Within a panel, memory is read in order, some kilobytes of rows at a time; the
-// channels' parameters and sums stay in registers for one such group of rows.
+// Places are taken as rows of whole pairs of vectors: where C is not a multiple of a pair, or small, `repeat` places
+// make a row, and the channels' parameters are repeated alike, so that C = 1 or 3 runs as C = 64 does. Wide activations
+// are cut into panels of kPanel channels. Within a panel, kBlock rows are taken together: a few columns of pairs at a
+// time, whose parameters and sums stay in registers.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
 namespace ghostbatch::GHOSTBATCH_SIMD {
 namespace {
 
-constexpr int64_t kPanel = 2048;     // elements of the widest row
-constexpr int64_t kGroup = 4096;     // elements of rows that are taken together
-constexpr int64_t kTermsOfSum = 64;  // of a sum in f32, before it is added to one in double
-constexpr int kWide = 4;             // vectors at a time, where a vector needs few registers
+constexpr int64_t kPanel = 2048;  // elements of the widest row
+constexpr int64_t kBlock = 64;    // rows that are taken together: terms of a sum in f32, before it is added in double
+constexpr int64_t kBlockElements = 4096;  // of a block, at most, where nothing is summed
+// Pairs of vectors at a time, by what they keep in registers.
 #if defined(__AVX512F__)
-constexpr int kNarrow = 4;  // where it needs more: 32 registers
+constexpr int kPairsOfStatistics = 4, kPairsOfNormalize = 2, kPairsOfBackward = 2;  // 32 registers
 #else
-constexpr int kNarrow = 2;  // 16 registers
+constexpr int kPairsOfStatistics = 2, kPairsOfNormalize = 2, kPairsOfBackward = 1;  // 16 registers
 #endif
 
 int64_t greatest_common_divisor(int64_t a, int64_t b) {
@@ -29,7 +29,8 @@ int64_t greatest_common_divisor(int64_t a, int64_t b) {
   return a;
 }
 
-/// A panel of channels as rows of vectors.
+/// A panel of channels as rows of pairs, kPairs of which are taken together.
+template <typename T, int kPairs>
 struct Rows {
   int64_t channel;   // first channel of the panel
   int64_t channels;  // of the panel
@@ -43,8 +44,8 @@ struct Rows {
     channels = smaller(kPanel, all_channels - first_channel);
     repeat = 1;
     if (all_channels <= kPanel) {
-      const int64_t best = kWide * kLanes / greatest_common_divisor(channels, kWide * kLanes);
-      const int64_t least = kLanes / greatest_common_divisor(channels, kLanes);
+      const int64_t best = kPairs * kPair / greatest_common_divisor(channels, kPairs * kPair);
+      const int64_t least = kPair / greatest_common_divisor(channels, kPair);
       repeat = best * channels <= kPanel ? best : least * channels <= kPanel ? least : 1;
     }
     width = repeat * channels;
@@ -52,108 +53,114 @@ struct Rows {
     count = places / repeat;
     rest = places % repeat * channels;
   }
-};
 
-/// Runs body.operator()<U, kTail>(offset, rows, column, lanes) over rows [first, last) of a panel: U vectors at
-/// `column` (or a part of one) of `rows` rows from element `offset`.
-template <int kUnroll, typename Body>
-GHOSTBATCH_INLINE void for_each_tile(int64_t first, int64_t last, int64_t stride, int64_t width, const Body& body) {
-  const int64_t group = larger<int64_t>(8, kGroup / width);
-  for (int64_t row = first; row < last; row += group) {
-    const int64_t rows = smaller(group, last - row);
-    const int64_t offset = row * stride;
-    int64_t column = 0;
-    for (; column + kUnroll * kLanes <= width; column += kUnroll * kLanes) {
-      body.template operator()<kUnroll, false>(offset + column, rows, column, kLanes);
+  /// Elements of a row's pairs, of which the last may be a part.
+  int64_t padded() const { return (width + kPair - 1) / kPair * kPair; }
+
+  /// The channels' values as the pairs of a row hold them.
+  void spread(const float* of_channel, float* of_row) const {
+    const int64_t size = padded();
+    float row[kPanel];
+    for (int64_t i = 0; i < channels; ++i) row[i] = of_channel[i];
+    for (int64_t filled = channels; filled < size; filled *= 2) {
+      const int64_t part = smaller(filled, size - filled);
+      for (int64_t i = 0; i < part; ++i) row[filled + i] = row[i];
     }
-    for (; column + kLanes <= width; column += kLanes) {
-      body.template operator()<1, false>(offset + column, rows, column, kLanes);
+    to_lanes<T>(row, of_row, size);
+  }
+
+  /// The sum of each channel from the sums of a row's pairs; `repeat` is a power of two.
+  void gather(const double* of_row, double* of_channel) const {
+    double row[kPanel];
+    from_lanes<T>(of_row, row, padded());
+    for (int64_t half = width / 2; half >= channels; half /= 2) {
+      for (int64_t i = 0; i < half; ++i) row[i] += row[half + i];
+    }
+    for (int64_t i = 0; i < channels; ++i) of_channel[i] = row[i];
+  }
+
+  /// Runs body.operator()<U, kTail>(offset, rows, column, n): U pairs at `column` (or the first n elements of one) of
+  /// `rows` rows from element `offset`. Over one block of rows:
+  template <typename Body>
+  GHOSTBATCH_INLINE void in_block(int64_t first, int64_t rows, const Body& body) const {
+    const int64_t offset = first * stride;
+    int64_t column = 0;
+    for (; column + kPairs * kPair <= width; column += kPairs * kPair) {
+      body.template operator()<kPairs, false>(offset + column, rows, column, kPair);
+    }
+    for (; column + kPair <= width; column += kPair) {
+      body.template operator()<1, false>(offset + column, rows, column, kPair);
     }
     if (column < width) body.template operator()<1, true>(offset + column, rows, column, width - column);
   }
-}
-
-/// The same over the last, shorter row of a panel.
-template <typename Body>
-GHOSTBATCH_INLINE void for_rest(const Rows& rows, const Body& body) {
-  for (int64_t column = 0; column < rows.rest; column += kLanes) {
-    body.template operator()<1, true>(rows.count * rows.stride + column, 1, column,
-                                      smaller(kLanes, rows.rest - column));
+  /// Over the last, shorter row:
+  template <typename Body>
+  GHOSTBATCH_INLINE void in_rest(const Body& body) const {
+    for (int64_t column = 0; column < rest; column += kPair) {
+      body.template operator()<1, true>(count * stride + column, 1, column, smaller(kPair, rest - column));
+    }
   }
-}
-
-/// The same over a whole panel.
-template <int kUnroll, typename Body>
-GHOSTBATCH_INLINE void for_each_tile(const Rows& rows, const Body& body) {
-  for_each_tile<kUnroll>(0, rows.count, rows.stride, rows.width, body);
-  for_rest(rows, body);
-}
+  /// Over the whole panel.
+  template <typename Body>
+  GHOSTBATCH_INLINE void over_all(const Body& body) const {
+    const int64_t block = larger<int64_t>(8, smaller(kBlock, kBlockElements / width));
+    for (int64_t first = 0; first < count; first += block) in_block(first, smaller(block, count - first), body);
+    in_rest(body);
+  }
+};
 
 using PanelValues = float[kPanel];
-
-void repeat_values(const Rows& rows, float* values) {
-  for (int64_t i = rows.channels; i < rows.width; ++i) values[i] = values[i - rows.channels];
-}
-
-double reciprocal_deviation(const NormCall& call, int64_t channel) {
-  return 1.0 / __builtin_sqrt(static_cast<double>(call.variance[channel]) + call.epsilon);
-}
 
 /// What forward computes and backward's mask computes again: fma(x - mean, factor, beta).
 struct Affine {
   alignas(64) PanelValues mean, factor, beta;
+  double rstd[kPanel];  // of the channels; the others as the pairs of a row hold them
 
-  Affine(const NormCall& call, const Rows& rows) {
+  template <typename RowsOfType>
+  Affine(const NormCall& call, const RowsOfType& rows) {
+    PanelValues factors;
+    const float* const gamma = call.gamma + rows.channel;
+    const float* const variance = call.variance + rows.channel;
     for (int64_t i = 0; i < rows.channels; ++i) {
-      const int64_t c = rows.channel + i;
-      mean[i] = call.mean[c];
-      factor[i] = static_cast<float>(static_cast<double>(call.gamma[c]) * reciprocal_deviation(call, c));
-      beta[i] = call.beta[c];
+      rstd[i] = 1.0 / __builtin_sqrt(static_cast<double>(variance[i]) + call.epsilon);
+      factors[i] = static_cast<float>(static_cast<double>(gamma[i]) * rstd[i]);
     }
-    repeat_values(rows, mean);
-    repeat_values(rows, factor);
-    repeat_values(rows, beta);
+    rows.spread(call.mean + rows.channel, mean);
+    rows.spread(factors, factor);
+    rows.spread(call.beta + rows.channel, beta);
   }
 };
 
-/// Two sums per element of a row: formed in f32 by `body` over at most kTermsOfSum rows, then added in double.
+/// Two sums per element of a row: formed in f32 by `body` over one block of rows, then added in double.
+template <typename T, int kPairs>
 struct Sums {
+  const Rows<T, kPairs>& rows;
   alignas(64) PanelValues a, b;
   double total_a[kPanel], total_b[kPanel];
 
-  explicit Sums(const Rows& rows) {
-    for (int64_t i = 0; i < rows.width; ++i) total_a[i] = total_b[i] = 0;
+  explicit Sums(const Rows<T, kPairs>& of) : rows(of) {
+    const int64_t size = rows.padded();
+    for (int64_t i = 0; i < size; ++i) total_a[i] = total_b[i] = 0;
   }
 
-  template <int kUnroll, typename Body>
-  GHOSTBATCH_INLINE void add(const Rows& rows, const Body& body) {
-    for (int64_t first = 0; first < rows.count; first += kTermsOfSum) {
-      clear(rows.width);
-      for_each_tile<kUnroll>(first, smaller(first + kTermsOfSum, rows.count), rows.stride, rows.width, body);
-      flush(rows.width);
+  template <typename Body>
+  GHOSTBATCH_INLINE void add(const Body& body) {
+    for (int64_t first = 0; first < rows.count; first += kBlock) {
+      rows.in_block(first, smaller(kBlock, rows.count - first), body);
+      flush(rows.padded());
     }
-    if (rows.rest != 0) {
-      clear(rows.rest);
-      for_rest(rows, body);
-      flush(rows.rest);
-    }
+    rows.in_rest(body);
+    flush((rows.rest + kPair - 1) / kPair * kPair);
   }
 
-  /// Sums of channel `i` of the panel.
-  void of_channel(const Rows& rows, int64_t i, double& sum_a, double& sum_b) const {
-    sum_a = sum_b = 0;
-    for (int64_t j = i; j < rows.width; j += rows.channels) {
-      sum_a += total_a[j];
-      sum_b += total_b[j];
-    }
+  void of_channels(double* sum_a, double* sum_b) const {
+    rows.gather(total_a, sum_a);
+    rows.gather(total_b, sum_b);
   }
 
  private:
-  void clear(int64_t width) {
-    for (int64_t i = 0; i < width; ++i) a[i] = b[i] = 0;
-  }
-  void flush(int64_t width) {
-    for (int64_t i = 0; i < width; ++i) {
+  void flush(int64_t size) {
+    for (int64_t i = 0; i < size; ++i) {
       total_a[i] += static_cast<double>(a[i]);
       total_b[i] += static_cast<double>(b[i]);
     }
@@ -162,50 +169,50 @@ struct Sums {
 
 /// A value near the mean, from the first places: eight, or one, so that the estimate of a constant is exact.
 template <typename T>
-void estimate_mean(const Rows& rows, const T* src, int64_t places, int64_t stride, float* estimate) {
+void estimate_mean(const T* src, int64_t places, int64_t channels, int64_t stride, float* estimate) {
   const int64_t count = places < 8 ? 1 : 8;
-  for (int64_t i = 0; i < rows.channels; ++i) estimate[i] = to_float(src[i]);
+  for (int64_t i = 0; i < channels; ++i) estimate[i] = to_float(src[i]);
   for (int64_t place = 1; place < count; ++place) {
-    for (int64_t i = 0; i < rows.channels; ++i) estimate[i] += to_float(src[place * stride + i]);
+    for (int64_t i = 0; i < channels; ++i) estimate[i] += to_float(src[place * stride + i]);
   }
-  for (int64_t i = 0; i < rows.channels; ++i) estimate[i] *= 1.0f / static_cast<float>(count);
+  for (int64_t i = 0; i < channels; ++i) estimate[i] *= 1.0f / static_cast<float>(count);
 }
 
 template <typename T>
 void statistics(const void* src_data, int64_t places, int64_t channels, double* mean, double* m2) {
   for (int64_t channel = 0; channel < channels; channel += kPanel) {
-    const Rows rows(places, channels, channel);
+    const Rows<T, kPairsOfStatistics> rows(places, channels, channel);
     const T* src = static_cast<const T*>(src_data) + channel;
-    alignas(64) PanelValues shift;
-    estimate_mean(rows, src, places, channels, shift);
-    repeat_values(rows, shift);
+    alignas(64) PanelValues estimate, minus_estimate;
+    estimate_mean(src, places, rows.channels, channels, estimate);
+    rows.spread(estimate, minus_estimate);
+    for (int64_t i = 0; i < rows.padded(); ++i) minus_estimate[i] = -minus_estimate[i];
     Sums sums(rows);
-    sums.add<kWide>(rows, [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
-      vf s[kVectors], sum[kVectors], square[kVectors];
-      for (int u = 0; u < kVectors; ++u) {
-        s[u] = get<kTail>(shift + column + u * kLanes, lanes);
-        sum[u] = get<kTail>(sums.a + column + u * kLanes, lanes);
-        square[u] = get<kTail>(sums.b + column + u * kLanes, lanes);
+    sums.add([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
+      vp shift[kPairs], sum[kPairs], square[kPairs];
+      for (int u = 0; u < kPairs; ++u) {
+        shift[u] = load_pair(minus_estimate + column + u * kPair);
+        sum[u] = square[u] = set_pair(0);
       }
-      const T* x = src + offset;
-      for (int64_t row = 0; row < count; ++row, x += rows.stride) {
-        for (int u = 0; u < kVectors; ++u) {
-          const vf d = get<kTail>(x + u * kLanes, lanes) - s[u];
+      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+        for (int u = 0; u < kPairs; ++u) {
+          // A sum as a product with one: the adders of a core have enough to do.
+          vp d = fma(get_pair<kTail>(src + offset + u * kPair, n), set_pair(1), shift[u]);
+          if constexpr (kTail) d = keep_first<T>(d, n);
           sum[u] = sum[u] + d;
           square[u] = fma(d, d, square[u]);
         }
       }
-      for (int u = 0; u < kVectors; ++u) {
-        set_at<kTail>(sums.a + column + u * kLanes, sum[u], lanes);
-        set_at<kTail>(sums.b + column + u * kLanes, square[u], lanes);
+      for (int u = 0; u < kPairs; ++u) {
+        store_pair(sums.a + column + u * kPair, sum[u]);
+        store_pair(sums.b + column + u * kPair, square[u]);
       }
     });
+    sums.of_channels(mean + channel, m2 + channel);
+    const double share = 1.0 / static_cast<double>(places);
     for (int64_t i = 0; i < rows.channels; ++i) {
-      double sum, square;
-      sums.of_channel(rows, i, sum, square);
-      const double n = static_cast<double>(places);
-      mean[channel + i] = static_cast<double>(shift[i]) + sum / n;
-      const double deviations = square - sum * sum / n;
+      const double sum = mean[channel + i], deviations = m2[channel + i] - sum * sum * share;
+      mean[channel + i] = static_cast<double>(estimate[i]) + sum * share;
       m2[channel + i] = deviations < 0 ? 0 : deviations;
     }
   }
@@ -214,29 +221,28 @@ void statistics(const void* src_data, int64_t places, int64_t channels, double* 
 template <typename T, bool kRelu, bool kResidual>
 void normalize_as(const NormCall& call) {
   for (int64_t channel = 0; channel < call.channels; channel += kPanel) {
-    const Rows rows(call.places, call.channels, channel);
+    const Rows<T, kPairsOfNormalize> rows(call.places, call.channels, channel);
     const Affine affine(call, rows);
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* residual = kResidual ? static_cast<const T*>(call.residual) + channel : nullptr;
     T* dst = static_cast<T*>(call.out) + channel;
-    for_each_tile<kWide>(rows,
-                         [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
-                           vf mean[kVectors], factor[kVectors], beta[kVectors];
-                           for (int u = 0; u < kVectors; ++u) {
-                             mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
-                             factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
-                             beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
-                           }
-                           for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
-                             for (int u = 0; u < kVectors; ++u) {
-                               const int64_t at = offset + u * kLanes;
-                               vf y = fma(get<kTail>(src + at, lanes) - mean[u], factor[u], beta[u]);
-                               if constexpr (kResidual) y = y + get<kTail>(residual + at, lanes);
-                               if constexpr (kRelu) y = relu(y);
-                               set_at<kTail>(dst + at, y, lanes);
-                             }
-                           }
-                         });
+    rows.over_all([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
+      vp mean[kPairs], factor[kPairs], beta[kPairs];
+      for (int u = 0; u < kPairs; ++u) {
+        mean[u] = load_pair(affine.mean + column + u * kPair);
+        factor[u] = load_pair(affine.factor + column + u * kPair);
+        beta[u] = load_pair(affine.beta + column + u * kPair);
+      }
+      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+        for (int u = 0; u < kPairs; ++u) {
+          const int64_t at = offset + u * kPair;
+          vp y = fma(get_pair<kTail>(src + at, n) - mean[u], factor[u], beta[u]);
+          if constexpr (kResidual) y = y + get_pair<kTail>(residual + at, n);
+          if constexpr (kRelu) y = relu(y);
+          set_pair_at<kTail>(dst + at, y, n);
+        }
+      }
+    });
   }
 }
 
@@ -255,7 +261,7 @@ enum class Mask { none, src, dst };
 template <typename T, Mask kMask, bool kSecond, bool kWrite>
 void backward_sums_as(const NormCall& call, double* sum_g, double* sum_g_xhat) {
   for (int64_t channel = 0; channel < call.channels; channel += kPanel) {
-    const Rows rows(call.places, call.channels, channel);
+    const Rows<T, kPairsOfBackward> rows(call.places, call.channels, channel);
     const Affine affine(call, rows);
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* dst = kMask == Mask::dst ? static_cast<const T*>(call.dst) + channel : nullptr;
@@ -263,42 +269,36 @@ void backward_sums_as(const NormCall& call, double* sum_g, double* sum_g_xhat) {
     const T* diff_dst2 = kSecond ? static_cast<const T*>(call.diff_dst2) + channel : nullptr;
     T* out = kWrite ? static_cast<T*>(call.out) + channel : nullptr;
     Sums sums(rows);
-    sums.add<kNarrow>(rows,
-                      [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
-                        vf mean[kVectors], factor[kVectors], beta[kVectors], sum[kVectors], product[kVectors];
-                        for (int u = 0; u < kVectors; ++u) {
-                          mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
-                          if constexpr (kMask == Mask::src) {
-                            factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
-                            beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
-                          }
-                          sum[u] = get<kTail>(sums.a + column + u * kLanes, lanes);
-                          product[u] = get<kTail>(sums.b + column + u * kLanes, lanes);
-                        }
-                        for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
-                          for (int u = 0; u < kVectors; ++u) {
-                            const int64_t at = offset + u * kLanes;
-                            const vf d = get<kTail>(src + at, lanes) - mean[u];
-                            vf g = get<kTail>(diff_dst + at, lanes);
-                            if constexpr (kSecond) g = g + get<kTail>(diff_dst2 + at, lanes);
-                            if constexpr (kMask == Mask::src) g = keep(greater(fma(d, factor[u], beta[u]), zero()), g);
-                            if constexpr (kMask == Mask::dst) g = keep(greater(get<kTail>(dst + at, lanes), zero()), g);
-                            sum[u] = sum[u] + g;
-                            product[u] = fma(g, d, product[u]);
-                            if constexpr (kWrite) set_at<kTail>(out + at, g, lanes);
-                          }
-                        }
-                        for (int u = 0; u < kVectors; ++u) {
-                          set_at<kTail>(sums.a + column + u * kLanes, sum[u], lanes);
-                          set_at<kTail>(sums.b + column + u * kLanes, product[u], lanes);
-                        }
-                      });
-    for (int64_t i = 0; i < rows.channels; ++i) {
-      double sum, product;
-      sums.of_channel(rows, i, sum, product);
-      sum_g[channel + i] = sum;
-      sum_g_xhat[channel + i] = product * reciprocal_deviation(call, channel + i);
-    }
+    sums.add([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
+      vp mean[kPairs], factor[kPairs], beta[kPairs], sum[kPairs], product[kPairs];
+      for (int u = 0; u < kPairs; ++u) {
+        mean[u] = load_pair(affine.mean + column + u * kPair);
+        if constexpr (kMask == Mask::src) {
+          factor[u] = load_pair(affine.factor + column + u * kPair);
+          beta[u] = load_pair(affine.beta + column + u * kPair);
+        }
+        sum[u] = product[u] = set_pair(0);
+      }
+      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+        for (int u = 0; u < kPairs; ++u) {
+          const int64_t at = offset + u * kPair;
+          const vp d = get_pair<kTail>(src + at, n) - mean[u];
+          vp g = get_pair<kTail>(diff_dst + at, n);
+          if constexpr (kSecond) g = g + get_pair<kTail>(diff_dst2 + at, n);
+          if constexpr (kMask == Mask::src) g = keep_where_positive(fma(d, factor[u], beta[u]), g);
+          if constexpr (kMask == Mask::dst) g = keep_where_positive(get_pair<kTail>(dst + at, n), g);
+          sum[u] = sum[u] + g;
+          product[u] = fma(g, d, product[u]);
+          if constexpr (kWrite) set_pair_at<kTail>(out + at, g, n);
+        }
+      }
+      for (int u = 0; u < kPairs; ++u) {
+        store_pair(sums.a + column + u * kPair, sum[u]);
+        store_pair(sums.b + column + u * kPair, product[u]);
+      }
+    });
+    sums.of_channels(sum_g + channel, sum_g_xhat + channel);
+    for (int64_t i = 0; i < rows.channels; ++i) sum_g_xhat[channel + i] *= affine.rstd[i];
   }
 }
 
@@ -319,45 +319,43 @@ void backward_sums(const NormCall& call, double* sum_g, double* sum_g_xhat) {
 /// diff_src = factor g + slope (x - mean) + offset, with slope and offset 0 for constant statistics.
 template <typename T, bool kMask>
 void backward_apply_as(const NormCall& call) {
+  const double per_place = 1.0 / static_cast<double>(call.ghost_places);
   for (int64_t channel = 0; channel < call.channels; channel += kPanel) {
-    const Rows rows(call.places, call.channels, channel);
+    const Rows<T, kPairsOfBackward> rows(call.places, call.channels, channel);
     const Affine affine(call, rows);
-    alignas(64) PanelValues slope, shift;
+    alignas(64) PanelValues slopes, shifts, slope, shift;
     for (int64_t i = 0; i < rows.channels; ++i) {
-      const int64_t c = channel + i;
-      slope[i] = shift[i] = 0;
+      slopes[i] = shifts[i] = 0;
       if (call.sum_g != nullptr) {
-        const double rstd = reciprocal_deviation(call, c);
-        const double share = static_cast<double>(call.gamma[c]) * rstd / static_cast<double>(call.ghost_places);
-        slope[i] = static_cast<float>(-share * rstd * call.sum_g_xhat[c]);
-        shift[i] = static_cast<float>(-share * call.sum_g[c]);
+        const double share = static_cast<double>(call.gamma[channel + i]) * affine.rstd[i] * per_place;
+        slopes[i] = static_cast<float>(-share * affine.rstd[i] * call.sum_g_xhat[channel + i]);
+        shifts[i] = static_cast<float>(-share * call.sum_g[channel + i]);
       }
     }
-    repeat_values(rows, slope);
-    repeat_values(rows, shift);
+    rows.spread(slopes, slope);
+    rows.spread(shifts, shift);
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* diff_dst = static_cast<const T*>(call.diff_dst) + channel;
     T* out = static_cast<T*>(call.out) + channel;
-    for_each_tile<kNarrow>(rows,
-                           [&]<int kVectors, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t lanes) {
-                             vf mean[kVectors], factor[kVectors], beta[kVectors], a[kVectors], b[kVectors];
-                             for (int u = 0; u < kVectors; ++u) {
-                               mean[u] = get<kTail>(affine.mean + column + u * kLanes, lanes);
-                               factor[u] = get<kTail>(affine.factor + column + u * kLanes, lanes);
-                               if constexpr (kMask) beta[u] = get<kTail>(affine.beta + column + u * kLanes, lanes);
-                               a[u] = get<kTail>(slope + column + u * kLanes, lanes);
-                               b[u] = get<kTail>(shift + column + u * kLanes, lanes);
-                             }
-                             for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
-                               for (int u = 0; u < kVectors; ++u) {
-                                 const int64_t at = offset + u * kLanes;
-                                 const vf d = get<kTail>(src + at, lanes) - mean[u];
-                                 vf g = get<kTail>(diff_dst + at, lanes);
-                                 if constexpr (kMask) g = keep(greater(fma(d, factor[u], beta[u]), zero()), g);
-                                 set_at<kTail>(out + at, fma(g, factor[u], fma(d, a[u], b[u])), lanes);
-                               }
-                             }
-                           });
+    rows.over_all([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
+      vp mean[kPairs], factor[kPairs], beta[kPairs], a[kPairs], b[kPairs];
+      for (int u = 0; u < kPairs; ++u) {
+        mean[u] = load_pair(affine.mean + column + u * kPair);
+        factor[u] = load_pair(affine.factor + column + u * kPair);
+        if constexpr (kMask) beta[u] = load_pair(affine.beta + column + u * kPair);
+        a[u] = load_pair(slope + column + u * kPair);
+        b[u] = load_pair(shift + column + u * kPair);
+      }
+      for (int64_t row = 0; row < count; ++row, offset += rows.stride) {
+        for (int u = 0; u < kPairs; ++u) {
+          const int64_t at = offset + u * kPair;
+          const vp d = get_pair<kTail>(src + at, n) - mean[u];
+          vp g = get_pair<kTail>(diff_dst + at, n);
+          if constexpr (kMask) g = keep_where_positive(fma(d, factor[u], beta[u]), g);
+          set_pair_at<kTail>(out + at, fma(g, factor[u], fma(d, a[u], b[u])), n);
+        }
+      }
+    });
   }
 }
 

@@ -105,6 +105,7 @@ std::vector<NormShape> norm_shapes() {
     for (int64_t places : {2, 7, 33, 700}) shapes.push_back({places, channels});
   }
   shapes.push_back({3000, 16});
+  shapes.push_back({2500, 64});  // more than one run downwards
   shapes.push_back({40, 512});
   shapes.push_back({9, 2048});
   shapes.push_back({9, 2049});

@@ -4,6 +4,8 @@
 // make a row, and the channels' parameters are repeated alike, so that C = 1 or 3 runs as C = 64 does. Wide activations
 // are cut into panels of kPanel channels. Within a panel, kBlock rows are taken together: a few columns of pairs at a
 // time, whose parameters and sums stay in registers.
+//
+// A pass that sums goes up, the pass after it down: it finds in cache what the first one read last.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
@@ -13,6 +15,7 @@ namespace {
 constexpr int64_t kPanel = 2048;  // elements of the widest row
 constexpr int64_t kBlock = 64;    // rows that are taken together: terms of a sum in f32, before it is added in double
 constexpr int64_t kBlockElements = 4096;  // of a block, at most, where nothing is summed
+constexpr int64_t kRun = 512 * 1024;  // bytes that a pass downwards reads upwards, as memory likes it: half of an L2
 // Pairs of vectors at a time, by what they keep in registers.
 #if defined(__AVX512F__)
 constexpr int kPairsOfStatistics = 4, kPairsOfNormalize = 2, kPairsOfBackward = 2;  // 32 registers
@@ -100,12 +103,17 @@ struct Rows {
       body.template operator()<1, true>(count * stride + column, 1, column, smaller(kPair, rest - column));
     }
   }
-  /// Over the whole panel.
+  /// Over the whole panel, from its end.
   template <typename Body>
-  GHOSTBATCH_INLINE void over_all(const Body& body) const {
-    const int64_t block = larger<int64_t>(8, smaller(kBlock, kBlockElements / width));
-    for (int64_t first = 0; first < count; first += block) in_block(first, smaller(block, count - first), body);
+  GHOSTBATCH_INLINE void downwards(const Body& body) const {
     in_rest(body);
+    const int64_t block = larger<int64_t>(8, smaller(kBlock, kBlockElements / width));
+    const int64_t run = larger<int64_t>(kRun / (block * stride * int64_t{sizeof(T)}), 1) * block;
+    for (int64_t last = count; last > 0;) {
+      const int64_t begin = (last - 1) / run * run;
+      for (int64_t first = begin; first < last; first += block) in_block(first, smaller(block, last - first), body);
+      last = begin;
+    }
   }
 };
 
@@ -226,7 +234,7 @@ void normalize_as(const NormCall& call) {
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* residual = kResidual ? static_cast<const T*>(call.residual) + channel : nullptr;
     T* dst = static_cast<T*>(call.out) + channel;
-    rows.over_all([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
+    rows.downwards([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
       vp mean[kPairs], factor[kPairs], beta[kPairs];
       for (int u = 0; u < kPairs; ++u) {
         mean[u] = load_pair(affine.mean + column + u * kPair);
@@ -337,7 +345,7 @@ void backward_apply_as(const NormCall& call) {
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* diff_dst = static_cast<const T*>(call.diff_dst) + channel;
     T* out = static_cast<T*>(call.out) + channel;
-    rows.over_all([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
+    rows.downwards([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
       vp mean[kPairs], factor[kPairs], beta[kPairs], a[kPairs], b[kPairs];
       for (int u = 0; u < kPairs; ++u) {
         mean[u] = load_pair(affine.mean + column + u * kPair);

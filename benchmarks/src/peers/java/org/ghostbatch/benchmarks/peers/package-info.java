@@ -1,2 +1,5 @@
-/** The same training with GhostBatch and with libtorch, side by side. Only in profile peers. */
+/**
+ * GhostBatch and libtorch side by side: the same training, and a worker that measures libtorch's
+ * kernels and steps. Only in profile peers.
+ */
 package org.ghostbatch.benchmarks.peers;

@@ -42,9 +42,9 @@ final class Bench {
       rows.addAll(Binding.run(root, libtorch(), rounds(), request.getDouble("seconds")));
     } else {
       for (Comparison comparison : comparisons(suite)) {
-        System.err.printf("%s%n", comparison.what());
+        System.err.println(comparison);
         try {
-          rows.addAll(comparison.run(root, rounds(), request.getDouble("seconds")));
+          rows.add(comparison.run(root, rounds(), request.getDouble("seconds")));
         } catch (IllegalStateException e) {
           // The others still count.
           System.err.println(e.getMessage());
@@ -86,14 +86,13 @@ final class Bench {
       Kernels.check(what);
     } else {
       Steps.check(what);
-      if (!request.isNull("micro_batch")) {
-        return List.of(
-            new Comparison(
-                what.withSpelling("micro-batch-" + request.getInt("micro_batch")),
-                Suites.comparison(what, libtorch()).peers()));
-      }
     }
-    return List.of(Suites.comparison(what, libtorch()));
+    List<Comparison> comparisons = Suites.comparisons(what, libtorch());
+    if (request.isNull("micro_batch")) {
+      return comparisons;
+    }
+    Case ours = what.withSpelling("micro-batch-" + request.getInt("micro_batch"));
+    return comparisons.stream().map(each -> new Comparison(ours, each.peer())).toList();
   }
 
   private List<Row> baseline() {

@@ -38,7 +38,9 @@ final class Binding {
       throw new IllegalStateException("[bench] JMH: " + e.getMessage(), e);
     }
     if (libtorch) {
-      rows.addAll(Suites.comparison(RELU, true).run(root, rounds, seconds));
+      for (Comparison comparison : Suites.comparisons(RELU, true)) {
+        rows.add(comparison.run(root, rounds, seconds));
+      }
     }
     return rows;
   }

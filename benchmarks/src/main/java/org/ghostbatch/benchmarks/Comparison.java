@@ -5,12 +5,12 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A case on GhostBatch and beside it the same on peers, each in a process of its own.
+ * A case on GhostBatch, and beside it the same on a peer, each in a process of its own.
  *
  * @param what on GhostBatch
- * @param peers in the order in which they take their turns; may be empty
+ * @param peer null: nobody
  */
-record Comparison(Case what, List<Peer> peers) {
+record Comparison(Case what, Peer peer) {
   /** How long a limit is measured, as a share of the others' time. */
   private static final double LIMIT_SHARE = 0.25;
 
@@ -29,47 +29,41 @@ record Comparison(Case what, List<Peer> peers) {
 
   /**
    * Measures all in turns, so that what the machine does meanwhile meets them alike: GhostBatch,
-   * each peer, the limit, and again.
+   * the peer, the limit, and again.
    *
    * @param rounds of turns
    * @param seconds of one turn
-   * @return a row for each peer; one where there is none
    */
-  List<Row> run(Path root, int rounds, double seconds) {
+  Row run(Path root, int rounds, double seconds) {
     List<Worker> workers = new ArrayList<>();
     try {
       Worker ours = start(workers, Side.GHOSTBATCH, root);
       Worker.Prepared prepared = ours.prepare(what);
-      List<Worker> theirs = new ArrayList<>();
-      for (Peer peer : peers) {
-        Worker worker = start(workers, peer.side, root);
-        worker.prepare(peer.what);
-        theirs.add(worker);
+      Worker theirs = null;
+      if (peer != null) {
+        theirs = start(workers, peer.side, root);
+        theirs.prepare(peer.what);
       }
       Case limited = limit(prepared);
       Worker limit = start(workers, Side.NATIVE, root);
       double limitWork = work(limit.prepare(limited));
 
       Turns ourTurns = new Turns();
+      Turns theirTurns = new Turns();
       Turns limitTurns = new Turns();
-      List<Turns> theirTurns = peers.stream().map(peer -> new Turns()).toList();
       for (int round = 0; round < rounds; round++) {
         ourTurns.add(ours.measure(seconds));
-        for (int i = 0; i < theirs.size(); i++) {
-          theirTurns.get(i).add(theirs.get(i).measure(seconds));
+        if (theirs != null) {
+          theirTurns.add(theirs.measure(seconds));
         }
         limitTurns.add(limit.measure(seconds * LIMIT_SHARE));
       }
       // Flops or bytes a second, then the time that the case's own would take.
       Turns ideal = limitTurns.times(work(prepared) / limitWork);
-      Row alone =
+      Row row =
           Row.of(what, ourTurns, prepared.kernel(), formula(), limited.name())
               .withLimit(limitWork / limitTurns.median(), ideal.ratio(ourTurns).median());
-      List<Row> rows = new ArrayList<>();
-      for (int i = 0; i < peers.size(); i++) {
-        rows.add(alone.withPeer(peers.get(i).title(), theirTurns.get(i), ourTurns));
-      }
-      return rows.isEmpty() ? List.of(alone) : rows;
+      return peer == null ? row : row.withPeer(peer.title(), theirTurns, ourTurns);
     } finally {
       workers.forEach(Worker::close);
     }
@@ -102,5 +96,10 @@ record Comparison(Case what, List<Peer> peers) {
 
   private String formula() {
     return what.suite().equals("kernels") ? Kernels.formula(what) : Steps.formula(what);
+  }
+
+  @Override
+  public String toString() {
+    return peer == null ? what.toString() : what + " beside " + peer.title();
   }
 }

@@ -12,7 +12,18 @@ import org.ghostbatch.io.JsonObject;
 final class Report {
   private static final List<String> COLUMNS =
       List.of(
-          "what", "ours", "peer", "peer's", "ratio", "least", "most", "limit", "of it", "kernel");
+          "what",
+          "ours",
+          "peer",
+          "peer's",
+          "ratio",
+          "least",
+          "most",
+          "limit",
+          "of it",
+          "MiB",
+          "peer's MiB",
+          "kernel");
 
   private final List<Row> rows;
   private final List<Row> baseline;
@@ -51,10 +62,10 @@ final class Report {
     page.append(
         "Milliseconds of one run, median of the turns; ratio: the peer's time over ours, pair by"
             + " pair, median, least and most. Limit: the FMA peak or the copy bandwidth of the same"
-            + " threads, measured in the same turns, and the share of it that is reached.\n\n");
+            + " threads, measured in the same turns, and the share of it that is reached. MiB: the most that the process held.\n\n");
     page.append(machine()).append(".\n\n");
     page.append("| ").append(String.join(" | ", COLUMNS)).append(" |\n");
-    page.append("|---|--:|---|--:|--:|--:|--:|--:|--:|---|\n");
+    page.append("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
     for (Row row : rows) {
       page.append("| ").append(String.join(" | ", cells(row))).append(" |\n");
     }
@@ -73,6 +84,8 @@ final class Report {
         alone ? "" : ratio(row.ratioMax()),
         row.limitText(),
         row.limit().equals("none") ? "" : ratio(row.ofLimit()),
+        mebibytes(row.what(), row.oursPeakBytes()),
+        alone ? "" : mebibytes(row.what(), row.peerPeakBytes()),
         row.kernel().replace(" | ", ", "));
   }
 
@@ -97,6 +110,11 @@ final class Report {
                           ratio(then.ofLimit()))));
     }
     return cells;
+  }
+
+  /** Of whole passes: a kernel's process is mostly its operands. */
+  private static String mebibytes(Case what, long bytes) {
+    return what.suite().equals("step") ? String.format(Locale.ROOT, "%,d", bytes >> 20) : "";
   }
 
   private static String milliseconds(double value) {

@@ -30,10 +30,19 @@ enum Side {
       return List.of(worker.toString());
     }
   },
+  /** Threads and memory tuned. */
   LIBTORCH("libtorch") {
     @Override
     List<String> command(Path root, int threads) {
       return List.of(root.resolve("benchmarks/peers/worker").toString(), Integer.toString(threads));
+    }
+  },
+  LIBTORCH_DEFAULTS("libtorch, default memory") {
+    @Override
+    List<String> command(Path root, int threads) {
+      List<String> command = new ArrayList<>(LIBTORCH.command(root, threads));
+      command.add("defaults");
+      return command;
     }
   };
 

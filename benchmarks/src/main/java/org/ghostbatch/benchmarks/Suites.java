@@ -36,24 +36,27 @@ final class Suites {
   }
 
   /**
-   * A case beside all peers that have it: oneDNN called from C++, and libtorch where it is asked
-   * for.
+   * A case beside each peer that has it: oneDNN called from C++, libtorch where it is asked for.
    */
-  static Comparison comparison(Case what, boolean libtorch) {
-    List<Comparison.Peer> peers = new ArrayList<>();
+  static List<Comparison> comparisons(Case what, boolean libtorch) {
+    List<Comparison> all = new ArrayList<>();
     if (libtorch) {
       for (String spelling : spellings(what)) {
-        peers.add(new Comparison.Peer(Side.LIBTORCH, what.withSpelling(spelling)));
+        all.add(beside(what, Side.LIBTORCH, what.withSpelling(spelling)));
       }
     }
     if (List.of("conv", "linear").contains(what.name())) {
-      peers.add(new Comparison.Peer(Side.NATIVE, what.withSpelling("lanes")));
+      all.add(beside(what, Side.NATIVE, what.withSpelling("lanes")));
     } else if (what.name().equals("resnet44") && what.direction().equals("train")) {
       for (int rows : new int[] {32, 128}) {
-        peers.add(new Comparison.Peer(Side.NATIVE, convolutions(what, rows)));
+        all.add(beside(what, Side.NATIVE, convolutions(what, rows)));
       }
     }
-    return new Comparison(what, peers);
+    return all.isEmpty() ? List.of(new Comparison(what, null)) : all;
+  }
+
+  private static Comparison beside(Case what, Side side, Case theirs) {
+    return new Comparison(what, new Comparison.Peer(side, theirs));
   }
 
   /**
@@ -81,11 +84,11 @@ final class Suites {
     List<Comparison> all = new ArrayList<>();
     for (String precision : PRECISIONS) {
       for (String shape : List.of("4096,32,32,16", "4096,16,16,32", "4096,8,8,64")) {
-        all.add(comparison(kernel("gbn", shape, precision, "both", 128, threads), libtorch));
+        all.addAll(comparisons(kernel("gbn", shape, precision, "both", 128, threads), libtorch));
       }
       for (String shape : List.of("128,8,8,64", "128,16,16,32")) {
         for (String direction : List.of("forward", "backward")) {
-          all.add(comparison(kernel("gbn", shape, precision, direction, 128, 1), false));
+          all.addAll(comparisons(kernel("gbn", shape, precision, direction, 128, 1), false));
         }
       }
       // ResNet-44's, as its lanes run them; oneDNN's own call beside.
@@ -100,12 +103,12 @@ final class Suites {
               "128,16,16,32,64,1,2",
               "128,8,8,64,64,3,1")) {
         for (String direction : List.of("forward", "backward-data", "backward-weights")) {
-          all.add(comparison(kernel("conv", shape, precision, direction, 0, 1), libtorch));
+          all.addAll(comparisons(kernel("conv", shape, precision, direction, 0, 1), libtorch));
         }
       }
       for (String shape : List.of("256,784,512", "256,512,512")) {
         for (String direction : List.of("forward", "backward-data", "backward-weights")) {
-          all.add(comparison(kernel("linear", shape, precision, direction, 0, 1), libtorch));
+          all.addAll(comparisons(kernel("linear", shape, precision, direction, 0, 1), libtorch));
         }
       }
     }
@@ -125,10 +128,15 @@ final class Suites {
       all.add(step("lenet", 1024, precision, "train", 0, threads));
     }
     all.add(step("wrn-16-4", 512, "bf16", "train", 128, threads));
-    all.add(step("resnet44", 4096, "bf16", "train", 128, threads));
     all.add(step("resnet44", 1024, "f32", "evaluate", 0, threads));
     all.add(step("resnet44", 1, "f32", "evaluate", 0, threads));
-    return all.stream().map(what -> comparison(what, libtorch)).toList();
+    List<Comparison> comparisons = new ArrayList<>();
+    all.forEach(what -> comparisons.addAll(comparisons(what, libtorch)));
+    if (libtorch) { // memory, of a graph that holds the whole batch
+      Case large = step("resnet44", 4096, "bf16", "train", 128, threads);
+      comparisons.add(beside(large, Side.LIBTORCH_DEFAULTS, large.withSpelling("chunk")));
+    }
+    return comparisons;
   }
 
   private static Case step(

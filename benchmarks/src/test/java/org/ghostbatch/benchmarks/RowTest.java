@@ -74,7 +74,7 @@ class RowTest {
     String text = new Report(List.of(row(0.5)), List.of(row(1))).text();
     assertTrue(
         text.contains("gbn 256,8,8,64 bf16 both ghost 128  1.00  libtorch, fold  4.00"), text);
-    assertTrue(text.contains("3.00   2.00   4.00  30 GB/s  0.50   simd"), text);
+    assertTrue(text.contains("3.00   2.00   4.00  30 GB/s  0.50                    simd"), text);
     // Halved; least and most are those that the turns allow.
     assertTrue(text.contains("libtorch, fold  0.50      0.13   2.00"), text);
     String other = new Report(List.of(row(0.5).withLimit(1, 1)), List.of()).text();

@@ -37,10 +37,11 @@ final class Bench {
   }
 
   private void run() {
-    String suite = request.getString("suite");
-    if (suite.equals("binding")) {
-      rows.addAll(Binding.run(root, libtorch(), rounds(), request.getDouble("seconds")));
-    } else {
+    for (String suite : request.getString("suite").split(",")) {
+      if (suite.equals("binding")) {
+        rows.addAll(Binding.run(root, libtorch(), rounds(), request.getDouble("seconds")));
+        continue;
+      }
       for (Comparison comparison : comparisons(suite)) {
         System.err.println(comparison);
         try {

@@ -48,7 +48,7 @@ final class BenchCommand implements Callable<Integer> {
       names = "--suite",
       paramLabel = "NAME",
       required = true,
-      description = "kernels, step, binding or loader.")
+      description = "kernels, step, binding, several of them with commas between, or loader.")
   private String suite;
 
   @Option(
@@ -169,8 +169,10 @@ final class BenchCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    if (!List.of("kernels", "step", "binding", "loader").contains(suite)) {
-      throw new UsageException("--suite needs kernels, step, binding or loader, got " + suite);
+    List<String> suites = List.of(suite.split(",", -1));
+    if (!suite.equals("loader") && !List.of("kernels", "step", "binding").containsAll(suites)) {
+      throw new UsageException(
+          "--suite needs loader, or some of kernels, step, binding, got " + suite);
     }
     if (batch < 1) {
       throw new UsageException("--batch needs 1 or more, got " + batch);

@@ -41,6 +41,9 @@ class ReadmeTest {
   /** Runs everything, this test included: run by hand and by ci. */
   private static final String ALL_TESTS = "ci/test";
 
+  /** Builds before it measures, so it is ci that runs it, as it is printed. */
+  private static final String BENCH = "./ghostbatch bench ";
+
   @TempDir static Path folder;
   private static String readme;
 
@@ -95,6 +98,11 @@ class ReadmeTest {
     for (String command : commands) {
       if (command.equals(ALL_TESTS)) {
         assertTrue(Files.isExecutable(ROOT.resolve(ALL_TESTS)));
+        continue;
+      }
+      if (command.startsWith(BENCH)) {
+        String ci = Files.readString(ROOT.resolve(".ci/run"));
+        assertTrue(ci.contains("step " + command + " "), () -> ".ci/run does not run: " + command);
         continue;
       }
       assertTrue(command.startsWith("./ghostbatch "), () -> "this test cannot run: " + command);

@@ -1,10 +1,6 @@
 #include "ghostbatch/engine.h"
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cmath>
-#include <condition_variable>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -15,189 +11,13 @@
 #include <vector>
 
 #include "common/bfloat16.h"
-#include "common/check.h"
-#include "engine/plan.h"
+#include "engine/compiled.h"
+#include "engine/ordered_sums.h"
+#include "engine/profile.h"
+#include "engine/running_statistics.h"
 
 namespace ghostbatch {
 namespace {
-
-struct Destroy {
-  void operator()(Resource* resource) const { resource->destroy(); }
-};
-template <typename T>
-using Owned = std::unique_ptr<T, Destroy>;
-
-constexpr int64_t kLine = 64;
-int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
-/// Memory of the device, given back at the end.
-class Block {
- public:
-  Block() = default;
-  Block(Device& device, int64_t bytes) : device_(&device), bytes_(bytes), data_(bytes > 0 ? device.allocate(bytes) : nullptr) {}
-  Block(Block&& other) noexcept
-      : device_(other.device_), bytes_(other.bytes_), data_(std::exchange(other.data_, nullptr)) {}
-  Block& operator=(Block&& other) noexcept {
-    std::swap(device_, other.device_);
-    std::swap(bytes_, other.bytes_);
-    std::swap(data_, other.data_);
-    return *this;
-  }
-  ~Block() {
-    if (data_ != nullptr) device_->release(data_, bytes_);
-  }
-  char* at(int64_t offset) const { return static_cast<char*>(data_) + offset; }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  Device* device_ = nullptr;
-  int64_t bytes_ = 0;
-  void* data_ = nullptr;
-};
-
-/// The kernels of one operation and the places of its memory outside the arenas.
-struct Kernels {
-  Owned<Affine> affine;
-  Owned<GhostBatchNorm> norm;
-  Owned<Pooling> pool;
-  int64_t packed = 0;         // bytes into the packed weights
-  int64_t sum = 0;            // elements into the committed gradients, packed
-  int64_t lane_gradient = 0;  // elements into a lane's gradients: packed weights then bias, or gamma then beta
-};
-
-/// Everything that follows from device, network and spec alone: kernels, plan, sizes.
-struct Compiled {
-  Graph graph;
-  EngineSpec spec;
-  int64_t ghosts_per_micro_batch;
-  Plan plan;
-  std::vector<Kernels> kernels;
-  Owned<Elementwise> elementwise;
-  Owned<SoftmaxCrossEntropy> loss;
-  Owned<BatchLoader> loader;
-  Owned<VectorKernels> vectors;
-  int64_t packed_bytes = 0, sum_elements = 0, lane_elements = 0, scratch_bytes = 0;
-  int64_t widest_norm = 0;           // channels
-  int64_t smallest_norm_places = 0;  // H W of the norm with the fewest; 0 without norms
-  int64_t classes = 0;
-
-  Compiled(Device& device, const Graph& network, const EngineSpec& engine)
-      : graph(network), spec(checked(device, network, engine)), ghosts_per_micro_batch(most_ghosts(engine)),
-        plan(graph, spec, ghosts_per_micro_batch) {
-    const DataType type = parameter_type(spec.type);
-    elementwise.reset(device.elementwise());
-    loss.reset(device.softmax_cross_entropy());
-    loader.reset(device.batch_loader(spec.load));
-    vectors.reset(device.vector_kernels());
-    kernels.resize(graph.list().size());
-    for (size_t i = 0; i < kernels.size(); ++i) {
-      const Operation& op = graph.list()[i];
-      Kernels& k = kernels[i];
-      const Value& to = graph.values()[static_cast<size_t>(op.dst)];
-      if (op.affine()) {
-        if (op.kind == OperationKind::convolution) {
-          ConvolutionSpec convolution = op.convolution;
-          convolution.batch = spec.micro_batch;
-          convolution.type = spec.type;
-          k.affine.reset(device.convolution(convolution, spec.backward));
-        } else {
-          LinearSpec linear = op.linear;
-          linear.batch = spec.micro_batch;
-          linear.type = spec.type;
-          k.affine.reset(device.linear(linear, spec.backward));
-        }
-        k.packed = packed_bytes;
-        packed_bytes += round_up(k.affine->packed_weights_bytes(), kLine);
-        scratch_bytes = std::max(scratch_bytes, k.affine->scratch_bytes());
-        if (spec.backward) {
-          const int64_t packed = round_up(k.affine->packed_diff_weights_elements(), kLine);
-          k.sum = sum_elements;
-          sum_elements += packed;
-          k.lane_gradient = lane_elements;
-          lane_elements += packed + round_up(k.affine->bias_elements(), kLine);
-        }
-      } else if (op.kind == OperationKind::norm) {
-        GhostBatchNormSpec norm;
-        norm.batch = spec.micro_batch;
-        norm.height = to.height;
-        norm.width = to.width;
-        norm.channels = to.channels;
-        norm.relu = op.relu;
-        norm.residual = op.src2 >= 0;
-        norm.epsilon = op.epsilon;
-        norm.type = spec.type;
-        k.norm.reset(device.ghost_batch_norm(norm));
-        k.lane_gradient = lane_elements;
-        if (spec.backward) lane_elements += 2 * round_up(to.channels, kLine);
-        widest_norm = std::max(widest_norm, to.channels);
-        const int64_t places = norm.spatial();
-        smallest_norm_places = smallest_norm_places == 0 ? places : std::min(smallest_norm_places, places);
-      } else if (op.kind == OperationKind::pool) {
-        PoolSpec pool = op.pool;
-        pool.batch = spec.micro_batch;
-        pool.type = spec.type;
-        k.pool.reset(device.pooling(pool));
-      }
-    }
-    scratch_bytes = round_up(scratch_bytes, kLine);
-    const Value& output = graph.values().back();
-    classes = output.row_elements();
-    parameter_bytes_ = size_of(type);
-  }
-
-  bool spans() const { return graph.has_norm() && spec.ghost > spec.micro_batch; }
-  int64_t arenas(int32_t lanes) const {
-    const int64_t of_ghost = spans() ? (spec.ghost + spec.micro_batch - 1) / spec.micro_batch : 0;
-    return std::max<int64_t>(lanes, of_ghost);
-  }
-  int64_t lane_bytes() const { return lane_elements * parameter_bytes_ + scratch_bytes; }
-  int64_t partial_bytes_each() const { return 2 * widest_norm * 8; }
-  int64_t partial_bytes(int32_t lanes) const { return spans() ? arenas(lanes) * partial_bytes_each() : 0; }
-  /// Everything but the arenas.
-  int64_t fixed_bytes(int32_t lanes) const {
-    const int64_t vectors_elements = graph.parameters() * (spec.backward ? 2 : 1) + graph.statistics();
-    return vectors_elements * parameter_bytes_ + packed_bytes + sum_elements * parameter_bytes_ +
-           lanes * lane_bytes() + partial_bytes(lanes);
-  }
-  int64_t bytes(int32_t lanes) const { return fixed_bytes(lanes) + arenas(lanes) * plan.arena_bytes; }
-
- private:
-  static EngineSpec checked(Device& device, const Graph& graph, EngineSpec spec) {
-    if (!device.supports(spec.type)) {
-      throw Error(std::string("[engine] needs a precision that backend ") + device.name() + " supports, got " +
-                  name_of(spec.type) + ": " + device.precision_note(spec.type));
-    }
-    if (spec.micro_batch < 1 || spec.micro_batch > (1 << 20)) {
-      throw Error("[engine] needs a micro-batch of 1 to 1048576 rows, got " + std::to_string(spec.micro_batch));
-    }
-    if (spec.ghost < 0 || spec.ghost > std::numeric_limits<int32_t>::max() / 2) {
-      throw Error("[engine] needs a ghost batch of 0 to 2^30 rows, got " + std::to_string(spec.ghost));
-    }
-    if (graph.list().empty()) throw Error("[engine] needs a network with operations, got none");
-    const Value& output = graph.values().back();
-    if (output.height != 1 || output.width != 1) {
-      throw Error("[engine] needs a network whose output is [N,classes], got [N," + std::to_string(output.height) +
-                  "," + std::to_string(output.width) + "," + std::to_string(output.channels) + "]");
-    }
-    if (spec.input_gradient && !spec.backward) {
-      throw Error("[engine] needs backward for the gradient of the input, got a forward-only spec");
-    }
-    const Value& input = graph.values().front();
-    spec.load.height = input.height;
-    spec.load.width = input.width;
-    spec.load.channels = input.channels;
-    spec.load.type = spec.type;
-    return spec;
-  }
-
-  /// Ghosts of a batch differ by at most one row and there are ceil(B / V): none is smaller than V / 2.
-  static int64_t most_ghosts(const EngineSpec& spec) {
-    if (spec.ghost == 0 || spec.ghost > spec.micro_batch) return 1;
-    return std::max<int64_t>(1, spec.micro_batch / std::max<int64_t>(1, spec.ghost / 2));
-  }
-
-  int64_t parameter_bytes_ = 4;
-};
 
 template <typename F>
 class Task : public LaneWork {
@@ -209,87 +29,90 @@ class Task : public LaneWork {
   F function_;
 };
 
-using Clock = std::chrono::steady_clock;
-
-struct Cell {
-  double seconds = 0;
-  int64_t calls = 0;
-};
-
 /// One micro-batch on its way through the pass.
 struct Micro {
-  int64_t index = 0;      // in the step: the order of commits
+  int64_t index = 0;      // in the step, in the order of commits; that of the ghost where a lane runs it whole
   int64_t first_row = 0;  // in the batch
   int64_t rows = 0;
   int32_t ghosts = 0;
   std::vector<int32_t> offsets;  // of the ghosts, in rows of the micro-batch
   int32_t whole[2] = {0, 0};     // the micro-batch as one range, for statistics that come from outside
   char* arena = nullptr;
-  int32_t arena_index = 0;
+  const struct Span* span = nullptr;  // the ghost that this is a part of, where that is larger
+  bool first = true, last = true;     // of the micro-batches whose gradients and losses are committed as one
+};
+
+/// A ghost larger than a micro-batch: its micro-batches, and what they bring together at a norm. Its statistics lie in
+/// the arena of the first.
+struct Span {
+  int64_t ghost = 0;  // in the step
+  int64_t rows = 0;
+  int64_t traced = -1;  // the micro-batch that a trace names for work on the whole
+  Micro* micros = nullptr;
+  int32_t count = 0;
+  std::vector<int32_t> micro_rows;
+  double* partials = nullptr;  // [count, 2, C]
+  std::vector<double> sums;    // [2, C]
 };
 
 struct Lane {
-  Block gradients;  // of the micro-batch being run
+  Block arena;      // what the micro-batch being run needs between two norms, where it is one of several of a ghost
+  Block gradients;  // of the micro-batch being run, or of the micro-batches of a ghost so far
+  LossResult loss;  // likewise
+  Block part;       // gradients of a ghost's next micro-batch: one operation's, until they are added
+  LossResult part_loss;
   Block scratch;
-  LossResult loss;
   std::vector<int64_t> places;  // values per channel of each ghost
-  std::vector<Cell> profile;
-  std::vector<TraceEvent> trace;  // never beyond its capacity: a step allocates nothing
-};
-
-constexpr int64_t kNone = -1;
-
-/// One sum that micro-batches add to, in their order. A lane that is done with its part publishes it and goes on; whoever
-/// closes the gap adds all that follows it. A lane waits only where it would overwrite a part that is not yet added.
-struct Slot {
-  std::mutex mutex;
-  std::condition_variable added;
-  int64_t turn = 0;                // the micro-batch whose part comes next
-  std::vector<int64_t> published;  // per lane: the micro-batch whose part lies in its memory, or kNone
 };
 
 class PassEngine : public Engine {
  public:
   PassEngine(Device& device, Lanes& lanes, std::unique_ptr<Compiled> compiled)
-      : lanes_(lanes), c_(std::move(compiled)), slots_(2 * c_->kernels.size() + 1) {
+      : lanes_(lanes), c_(std::move(compiled)), bytes_(c_->bytes(lanes.threads())),
+        sums_in_order_(2 * c_->kernels.size() + 1, lanes.threads()),
+        profile_(c_->plan.instructions.size() + kExtraEntries, lanes.threads()) {
     const DataType type = parameter_type(c_->spec.type);
     const int32_t threads = lanes.threads();
-    bytes_ = c_->bytes(threads);
     parameters_.reset(Tensor::create(device, type, c_->graph.parameters()));
     if (c_->spec.backward) gradients_.reset(Tensor::create(device, type, c_->graph.parameters()));
-    if (c_->graph.has_norm()) statistics_.reset(Tensor::create(device, type, c_->graph.statistics()));
+    if (c_->graph.has_norm()) {
+      statistics_.reset(Tensor::create(device, type, c_->graph.statistics()));
+      statistics_update_ = std::make_unique<RunningStatisticsUpdate>(c_->graph, statistics_->view());
+    }
     packed_ = Block(device, c_->packed_bytes);
     sums_ = Block(device, c_->sum_elements * size_of(type));
     partials_ = Block(device, c_->partial_bytes(threads));
-    span_mean_.resize(static_cast<size_t>(c_->graph.statistics()));
-    span_variance_.resize(span_mean_.size());
-    span_sums_.resize(2 * static_cast<size_t>(c_->widest_norm));
-    accumulated_.resize(static_cast<size_t>(c_->graph.statistics()));
-    accumulated_places_.resize(c_->kernels.size());
     for (int32_t i = 0; i < threads; ++i) {
       Lane& lane = lanes_state_.emplace_back();
+      lane.arena = Block(device, c_->plan.lane_arena_bytes);
       lane.gradients = Block(device, c_->lane_elements * size_of(type));
+      lane.part = Block(device, c_->part_elements * size_of(type));
       lane.scratch = Block(device, c_->scratch_bytes);
       lane.places.resize(static_cast<size_t>(c_->ghosts_per_micro_batch));
-      lane.profile.resize(c_->plan.instructions.size() + kExtraEntries);
     }
-    for (Slot& slot : slots_) slot.published.assign(static_cast<size_t>(threads), kNone);
     micros_.resize(static_cast<size_t>(c_->arenas(threads)));
     for (size_t i = 0; i < micros_.size(); ++i) {
       arenas_.emplace_back(device, c_->plan.arena_bytes);
       micros_[i].offsets.resize(static_cast<size_t>(c_->ghosts_per_micro_batch) + 1);
       micros_[i].arena = arenas_.back().at(0);
-      micros_[i].arena_index = static_cast<int32_t>(i);
     }
-    span_rows_.resize(micros_.size());
+    if (c_->spans()) {
+      spans_.resize(c_->spec.ghost_per_lane ? static_cast<size_t>(threads) : 1);
+      for (size_t i = 0; i < spans_.size(); ++i) {
+        const int64_t first = static_cast<int64_t>(i) * c_->micros_per_ghost();
+        spans_[i].micros = &micros_[static_cast<size_t>(first)];
+        spans_[i].micro_rows.resize(static_cast<size_t>(c_->micros_per_ghost()));
+        spans_[i].partials = reinterpret_cast<double*>(partials_.at(first * c_->partial_bytes_each()));
+        spans_[i].sums.resize(2 * static_cast<size_t>(c_->widest_norm));
+      }
+    }
     // Touch everything now: no page fault in a step, and memory that is short shows here.
     fill_arenas(0);
     on_lanes(threads, [this](int64_t i, int32_t) {
       const Lane& lane = lanes_state_[static_cast<size_t>(i)];
-      zero(lane.gradients);
-      zero(lane.scratch);
+      for (const Block* block : {&lane.gradients, &lane.part, &lane.scratch}) block->fill(0);
     });
-    for (const Block* block : {&packed_, &sums_, &partials_}) zero(*block);
+    for (const Block* block : {&packed_, &sums_, &partials_}) block->fill(0);
   }
 
   Tensor* parameters() override { return parameters_.get(); }
@@ -323,14 +146,8 @@ class PassEngine : public Engine {
     input_gradient_ = input_gradient;
     batch_ = batch;
     result_ = {};
-    failed_.store(false, std::memory_order_relaxed);
     failure_ = nullptr;
-    for (Slot& slot : slots_) {
-      slot.turn = 0;
-      std::fill(slot.published.begin(), slot.published.end(), kNone);
-    }
-    std::fill(accumulated_.begin(), accumulated_.end(), 0.0);
-    std::fill(accumulated_places_.begin(), accumulated_places_.end(), 0.0);
+    sums_in_order_.begin();
 
     const bool normalizing = c_->graph.has_norm() && spec.mode != NormMode::running;
     const int64_t wanted = spec.ghost == 0 ? batch : std::min(spec.ghost, batch);
@@ -338,32 +155,37 @@ class PassEngine : public Engine {
     ghost_rows_ = batch / ghosts_;
     longer_ghosts_ = batch % ghosts_;
     const int64_t longest = ghost_rows_ + (longer_ghosts_ > 0 ? 1 : 0);
-    span_ = normalizing && longest > c_->spec.micro_batch;
+    if (normalizing && spec.mode == NormMode::train) {
+      statistics_update_->begin(spec.running_statistics, spec.momentum, ghosts_);
+    }
 
     pack();
     try {
-      if (span_) {
-        run_spanning();
-      } else {
+      if (!normalizing) {
+        const int64_t rows = c_->spec.micro_batch;
+        on_lanes((batch + rows - 1) / rows, [this](int64_t index, int32_t lane) { run_rows(index, lane); });
+      } else if (longest <= c_->spec.micro_batch) {
         const int64_t fit = std::min(c_->ghosts_per_micro_batch, c_->spec.micro_batch / longest);
-        ghosts_per_micro_ = normalizing ? std::max<int64_t>(1, fit) : 0;
-        const int64_t unit = normalizing ? ghosts_per_micro_ : c_->spec.micro_batch;
-        const int64_t total = normalizing ? ghosts_ : batch;
-        on_lanes((total + unit - 1) / unit, [this](int64_t index, int32_t lane) { run_micro(index, lane); });
+        ghosts_per_micro_ = std::max<int64_t>(1, fit);
+        on_lanes((ghosts_ + ghosts_per_micro_ - 1) / ghosts_per_micro_,
+                 [this](int64_t index, int32_t lane) { run_ghosts(index, lane); });
+      } else if (c_->spec.ghost_per_lane) {
+        on_lanes(ghosts_, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
+      } else {
+        int64_t micros = 0;
+        for (int64_t ghost = 0; ghost < ghosts_; ++ghost) micros += share_span(ghost, micros);
       }
     } catch (...) {
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
       throw;
     }
     if (spec.backward) unpack();
-    if (normalizing && spec.mode == NormMode::train) finish_statistics();
+    if (normalizing && spec.mode == NormMode::train) statistics_update_->finish();
     result = result_;
   }
 
-  void set_profiling(bool on) override { profiling_ = on; }
-  void reset_profile() override {
-    for (Lane& lane : lanes_state_) std::fill(lane.profile.begin(), lane.profile.end(), Cell{});
-  }
+  void set_profiling(bool on) override { profile_.set(on); }
+  void reset_profile() override { profile_.reset(); }
   int32_t profile_entries() const override {
     return static_cast<int32_t>(c_->plan.instructions.size() + kExtraEntries);
   }
@@ -385,19 +207,10 @@ class PassEngine : public Engine {
   }
   void profile_entry(int32_t index, ProfileEntry& entry) const override;
 
-  void set_tracing(int64_t events) override {
-    if (events < 0 || events > (1 << 20)) {
-      throw Error("[engine] needs 0 to 1048576 events of a trace, got " + std::to_string(events));
-    }
-    trace_capacity_ = static_cast<size_t>(events);
-    for (Lane& lane : lanes_state_) {
-      lane.trace = {};
-      lane.trace.reserve(trace_capacity_);
-    }
-  }
-  int64_t trace_events(int32_t lane) const override { return static_cast<int64_t>(traced(lane).size()); }
+  void set_tracing(int64_t events) override { profile_.set_tracing(events); }
+  int64_t trace_events(int32_t lane) const override { return static_cast<int64_t>(profile_.trace(lane).size()); }
   void trace_event(int32_t lane, int64_t index, TraceEvent& event) const override {
-    const std::vector<TraceEvent>& events = traced(lane);
+    const std::vector<TraceEvent>& events = profile_.trace(lane);
     if (index < 0 || index >= static_cast<int64_t>(events.size())) {
       throw Error("[engine] needs an event in [0, " + std::to_string(events.size()) + "), got " + std::to_string(index));
     }
@@ -410,14 +223,30 @@ class PassEngine : public Engine {
 
   // Memory.
 
-  View in_arena(const Micro& micro, int32_t buffer) const {
+  /// A buffer of the micro-batch that a lane runs.
+  View in_arena(const Micro& micro, const Lane& lane, int32_t buffer) const {
     const Buffer& b = c_->plan.buffers[static_cast<size_t>(buffer)];
-    return View(micro.arena + b.offset, b.elements, b.type);
+    return View((b.of_lane ? lane.arena.at(0) : micro.arena) + b.offset, b.elements, b.type);
   }
   View lane_gradient(const Lane& lane, int64_t first, int64_t elements) const {
     const DataType type = parameter_type(c_->spec.type);
     return View(lane.gradients.at(first * size_of(type)), elements, type);
   }
+  /// The gradient of an affine operation's weights, and of its bias, as a lane's gradients and its part hold them.
+  struct AffineGradient {
+    View weights, bias;
+  };
+  AffineGradient affine_gradient(const Kernels& k, const Block& block, int64_t first) const {
+    const DataType type = parameter_type(c_->spec.type);
+    const int64_t packed = k.affine->packed_diff_weights_elements(), bias = k.affine->bias_elements();
+    AffineGradient gradient{View(block.at(first * size_of(type)), packed, type), {}};
+    if (bias > 0) gradient.bias = View(block.at((first + round_up(packed, kLine)) * size_of(type)), bias, type);
+    return gradient;
+  }
+  AffineGradient lane_gradient(const Kernels& k, const Lane& lane) const {
+    return affine_gradient(k, lane.gradients, k.lane_gradient);
+  }
+  AffineGradient part_gradient(const Kernels& k, const Lane& lane) const { return affine_gradient(k, lane.part, 0); }
   static View slice(const View& vector, int64_t first, int64_t elements) {
     return View(vector.as<char>() + first * size_of(vector.type), elements, vector.type);
   }
@@ -425,14 +254,15 @@ class PassEngine : public Engine {
   View packed_weights(const Kernels& k) const {
     return View(packed_.at(k.packed), k.affine->packed_weights_bytes(), DataType::u8);
   }
-  static View scratch(const Lane& lane) { return View(lane.scratch.at(0), lane.scratch.bytes(), DataType::u8); }
-  static void zero(const Block& block) {
-    if (block.bytes() > 0) std::memset(block.at(0), 0, static_cast<size_t>(block.bytes()));
+  View scratch(int32_t lane) const {
+    const Block& block = lanes_state_[static_cast<size_t>(lane)].scratch;
+    return View(block.at(0), block.bytes(), DataType::u8);
   }
   void fill_arenas(int byte) {
-    on_lanes(static_cast<int64_t>(arenas_.size()), [&](int64_t i, int32_t) {
-      std::memset(arenas_[static_cast<size_t>(i)].at(0), byte, static_cast<size_t>(c_->plan.arena_bytes));
-    });
+    on_lanes(static_cast<int64_t>(arenas_.size()),
+             [&](int64_t i, int32_t) { arenas_[static_cast<size_t>(i)].fill(byte); });
+    on_lanes(static_cast<int64_t>(lanes_state_.size()),
+             [&](int64_t i, int32_t) { lanes_state_[static_cast<size_t>(i)].arena.fill(byte); });
   }
 
   template <typename F>
@@ -493,10 +323,9 @@ class PassEngine : public Engine {
       if (!k.affine) return;
       const auto start = Clock::now();
       const Operation& op = c_->graph.list()[static_cast<size_t>(i)];
-      Lane& state = lanes_state_[static_cast<size_t>(lane)];
       k.affine->pack_weights(parameter(op.weights_offset, k.affine->weights_elements()), packed_weights(k),
-                             scratch(state));
-      record(state, c_->plan.instructions.size() + kPack, start);
+                             scratch(lane));
+      record(lane, kPack, start);
     });
     packed_valid_ = true;
   }
@@ -508,11 +337,10 @@ class PassEngine : public Engine {
       if (!k.affine) return;
       const auto start = Clock::now();
       const Operation& op = c_->graph.list()[static_cast<size_t>(i)];
-      Lane& state = lanes_state_[static_cast<size_t>(lane)];
       const View sum(sums_.at(k.sum * size_of(type)), k.affine->packed_diff_weights_elements(), type);
       k.affine->unpack_diff_weights(
-          sum, slice(gradients_->view(), op.weights_offset, k.affine->weights_elements()), scratch(state));
-      record(state, c_->plan.instructions.size() + kUnpack, start);
+          sum, slice(gradients_->view(), op.weights_offset, k.affine->weights_elements()), scratch(lane));
+      record(lane, kUnpack, start);
     });
   }
 
@@ -520,166 +348,189 @@ class PassEngine : public Engine {
 
   int64_t ghost_start(int64_t ghost) const { return ghost * ghost_rows_ + std::min(ghost, longer_ghosts_); }
 
-  /// Whole ghosts, or plain rows where there are none, through the whole pass on one lane.
-  void run_micro(int64_t index, int32_t lane) {
-    Micro& micro = micros_[static_cast<size_t>(lane)];
-    // Statistics that others may still add lie in this arena, under the ghosts of the micro-batch before.
-    for (size_t i = 0; i < c_->kernels.size(); ++i) {
-      if (c_->kernels[i].norm) await(statistics_slot(static_cast<int32_t>(i)), lane);
-    }
+  /// The micro-batch that a lane runs next, or the first of the ghost that it runs.
+  Micro& micro_of(int32_t lane) { return micros_[static_cast<size_t>(lane * c_->micros_per_lane())]; }
+
+  void take(Micro& micro, int64_t index, int64_t first_row, int64_t rows) const {
     micro.index = index;
-    if (ghosts_per_micro_ > 0) {
-      const int64_t first = index * ghosts_per_micro_;
-      const int64_t last = std::min(ghosts_, first + ghosts_per_micro_);
-      micro.first_row = ghost_start(first);
-      micro.rows = ghost_start(last) - micro.first_row;
+    micro.first_row = first_row;
+    micro.rows = rows;
+    micro.whole[1] = static_cast<int32_t>(rows);
+    micro.span = nullptr;
+    micro.first = micro.last = true;
+  }
+
+  /// Rows without ghosts through the whole pass on one lane.
+  void run_rows(int64_t index, int32_t lane) {
+    guarded([&] {
+      Micro& micro = micro_of(lane);
+      const int64_t first = index * c_->spec.micro_batch;
+      take(micro, index, first, std::min(c_->spec.micro_batch, batch_ - first));
+      run_instructions(0, end_of_pass(), micro, lane);
+    });
+  }
+
+  /// Whole ghosts, as many as a micro-batch holds, likewise.
+  void run_ghosts(int64_t index, int32_t lane) {
+    guarded([&] {
+      await_statistics(lane);
+      Micro& micro = micro_of(lane);
+      const int64_t first = index * ghosts_per_micro_, last = std::min(ghosts_, first + ghosts_per_micro_);
+      take(micro, index, ghost_start(first), ghost_start(last) - ghost_start(first));
       micro.ghosts = static_cast<int32_t>(last - first);
       for (int64_t g = first; g <= last; ++g) {
         micro.offsets[static_cast<size_t>(g - first)] = static_cast<int32_t>(ghost_start(g) - micro.first_row);
       }
-    } else {
-      micro.first_row = index * c_->spec.micro_batch;
-      micro.rows = std::min(c_->spec.micro_batch, batch_ - micro.first_row);
+      run_instructions(0, end_of_pass(), micro, lane);
+    });
+  }
+
+  /// One ghost of several micro-batches on one lane: each of them from one norm to the next, so that what a kernel
+  /// wrote is in cache when the next one reads it.
+  void run_span(int64_t ghost, int32_t lane) {
+    guarded([&] {
+      await_statistics(lane);
+      Span& span = spans_[static_cast<size_t>(lane)];
+      cut(span, ghost);
+      span.traced = ghost;
+      for (int32_t i = 0; i < span.count; ++i) {
+        Micro& micro = span.micros[i];
+        micro.index = ghost;
+        micro.first = i == 0;
+        micro.last = i == span.count - 1;
+      }
+      from_norm_to_norm(span, lane, [&](int64_t first, int64_t last) {
+        for (int32_t i = 0; i < span.count; ++i) run_instructions(first, last, span.micros[i], lane);
+      });
+    });
+  }
+
+  /// The same on all lanes: they meet at every norm. Counts its micro-batches, the first of which has number `index`.
+  int64_t share_span(int64_t ghost, int64_t index) {
+    Span& span = spans_.front();
+    cut(span, ghost);
+    for (int32_t i = 0; i < span.count; ++i) span.micros[i].index = index + i;
+    from_norm_to_norm(span, 0, [&](int64_t first, int64_t last) {
+      on_lanes(span.count, [&](int64_t i, int32_t lane) {
+        guarded([&] { run_instructions(first, last, span.micros[i], lane); });
+      });
+    });
+    return span.count;
+  }
+
+  void cut(Span& span, int64_t ghost) const {
+    const int64_t start = ghost_start(ghost), end = ghost_start(ghost + 1), capacity = c_->spec.micro_batch;
+    span.ghost = ghost;
+    span.rows = end - start;
+    span.count = static_cast<int32_t>((span.rows + capacity - 1) / capacity);
+    for (int32_t i = 0; i < span.count; ++i) {
+      Micro& micro = span.micros[i];
+      const int64_t first = start + i * capacity;
+      take(micro, 0, first, std::min(capacity, end - first));
+      micro.span = &span;
+      span.micro_rows[static_cast<size_t>(i)] = micro.whole[1];
     }
-    micro.whole[1] = static_cast<int32_t>(micro.rows);
-    run_instructions(0, end_of_pass(), micro, lane);
+  }
+
+  /// run(first, last) takes all micro-batches of a ghost through instructions [first, last), up to and with the next
+  /// that needs something of the whole ghost; `lane` then makes it.
+  template <typename F>
+  void from_norm_to_norm(Span& span, int32_t lane, F run) {
+    const int64_t end = end_of_pass();
+    for (int64_t first = 0; first < end;) {
+      int64_t last = first;
+      while (last < end && !c_->plan.instructions[static_cast<size_t>(last)].meets()) ++last;
+      const bool meets = last < end;
+      if (meets) ++last;
+      run(first, last);
+      if (!meets) return;
+      const Instruction& instruction = c_->plan.instructions[static_cast<size_t>(last - 1)];
+      if (instruction.code == Code::norm_statistics) {
+        meet_forward(instruction.operation, span, lane);
+      } else {
+        meet_backward(instruction.operation, span, lane);
+      }
+      first = last;
+    }
   }
 
   int64_t end_of_pass() const {
     return step_->backward ? static_cast<int64_t>(c_->plan.instructions.size()) : c_->plan.loss + 1;
   }
 
-  /// Ghosts larger than a micro-batch: all micro-batches of a ghost up to the next meeting, then combine, then on.
-  void run_spanning() {
-    ghosts_per_micro_ = 0;
-    int64_t index = 0;
-    for (ghost_ = 0; ghost_ < ghosts_; ++ghost_) {
-      const int64_t start = ghost_start(ghost_), end = ghost_start(ghost_ + 1), capacity = c_->spec.micro_batch;
-      const int64_t count = (end - start + capacity - 1) / capacity;
-      span_count_ = static_cast<int32_t>(count);
-      span_ghost_rows_ = end - start;
-      for (int64_t i = 0; i < count; ++i) {
-        Micro& micro = micros_[static_cast<size_t>(i)];
-        micro.index = index++;
-        micro.first_row = start + i * capacity;
-        micro.rows = std::min(capacity, end - micro.first_row);
-        micro.whole[1] = static_cast<int32_t>(micro.rows);
-        span_rows_[static_cast<size_t>(i)] = static_cast<int32_t>(micro.rows);
-      }
-      int64_t first = 0;
-      const int64_t last = end_of_pass();
-      while (first < last) {
-        int64_t stop = first;
-        while (stop < last && !c_->plan.instructions[static_cast<size_t>(stop)].meets()) ++stop;
-        const bool meets = stop < last;
-        if (meets) ++stop;
-        on_lanes(count, [this, first, stop](int64_t i, int32_t lane) {
-          run_instructions(first, stop, micros_[static_cast<size_t>(i)], lane);
-        });
-        if (meets) meet(c_->plan.instructions[static_cast<size_t>(stop - 1)]);
-        first = stop;
-      }
+  void run_instructions(int64_t first, int64_t last, Micro& micro, int32_t lane) {
+    for (int64_t i = first; i < last; ++i) {
+      const Instruction& instruction = c_->plan.instructions[static_cast<size_t>(i)];
+      if (instruction.meets() && micro.span == nullptr) continue;  // norm_forward, norm_backward do it all
+      const int32_t sum = sum_of(instruction, micro);
+      if (sum >= 0 && micro.first) await(sum, lane);
+      const auto start = Clock::now();
+      execute(instruction, micro, lane);
+      profile_.record(lane, static_cast<size_t>(i), start, micro.index);
+      if (sum >= 0 && !micro.first) add_part(sum, micro, lane);
+      if (sum >= 0 && micro.last) commit(sum, micro.index, lane, micro.index);
     }
   }
 
-  void run_instructions(int64_t first, int64_t last, Micro& micro, int32_t lane) {
-    if (failed_.load(std::memory_order_relaxed)) return;
+  /// Runs a lane's task. After the first error no task does anything, and nobody waits for what will not come.
+  template <typename F>
+  void guarded(F task) {
+    if (sums_in_order_.failed()) return;
     try {
-      Lane& state = lanes_state_[static_cast<size_t>(lane)];
-      for (int64_t i = first; i < last; ++i) {
-        const Instruction& instruction = c_->plan.instructions[static_cast<size_t>(i)];
-        if (instruction.meets() && !span_) continue;  // norm_forward, norm_backward do it all
-        const int32_t slot = slot_of(instruction);
-        if (slot >= 0) await(slot, lane);
-        const auto start = Clock::now();
-        execute(instruction, micro, state);
-        record(state, static_cast<size_t>(i), start, micro.index);
-        if (slot >= 0) commit(slot, micro, lane);
-      }
+      task();
     } catch (...) {
       {
         std::scoped_lock lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
       }
-      failed_.store(true, std::memory_order_relaxed);
-      for (Slot& slot : slots_) {
-        std::scoped_lock lock(slot.mutex);  // a lane that is about to wait sees `failed_` or is woken
-        slot.added.notify_all();
-      }
+      sums_in_order_.fail();
       throw;
     }
   }
 
-  void record(Lane& lane, size_t entry, Clock::time_point start, int64_t micro_batch = -1) const {
-    if (!profiling_) return;
-    const auto now = Clock::now();
-    lane.profile[entry].seconds += std::chrono::duration<double>(now - start).count();
-    ++lane.profile[entry].calls;
-    if (lane.trace.size() < trace_capacity_) {
-      lane.trace.push_back({static_cast<int32_t>(entry), nanoseconds(start), nanoseconds(now), micro_batch});
-    }
-  }
-  static int64_t nanoseconds(Clock::time_point time) {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
-  }
-  const std::vector<TraceEvent>& traced(int32_t lane) const {
-    if (lane < 0 || lane >= static_cast<int32_t>(lanes_state_.size())) {
-      throw Error("[engine] needs a lane in [0, " + std::to_string(lanes_state_.size()) + "), got " + std::to_string(lane));
-    }
-    return lanes_state_[static_cast<size_t>(lane)].trace;
+  void record(int32_t lane, Extra entry, Clock::time_point start, int64_t micro_batch = -1) {
+    profile_.record(lane, c_->plan.instructions.size() + entry, start, micro_batch);
   }
 
-  // Commits.
+  // Sums over the step: two an operation (gradient, statistics), one for the loss.
 
-  static int32_t gradient_slot(int32_t operation) { return 2 * operation; }
-  static int32_t statistics_slot(int32_t operation) { return 2 * operation + 1; }
-  int32_t loss_slot() const { return static_cast<int32_t>(slots_.size()) - 1; }
+  static int32_t gradient_sum(int32_t operation) { return 2 * operation; }
+  static int32_t statistics_sum(int32_t operation) { return 2 * operation + 1; }
+  int32_t loss_sum() const { return static_cast<int32_t>(2 * c_->kernels.size()); }
 
-  /// The sum that an instruction adds to, or -1.
-  int32_t slot_of(const Instruction& instruction) const {
+  /// The sum that an instruction adds to, or -1. A ghost larger than a micro-batch adds those of a norm where it meets.
+  int32_t sum_of(const Instruction& instruction, const Micro& micro) const {
     switch (instruction.code) {
       case Code::loss:
-        return loss_slot();
+        return loss_sum();
       case Code::affine_backward_weights:
-        return gradient_slot(instruction.operation);
+        return gradient_sum(instruction.operation);
       case Code::norm_backward:
-        return span_ ? -1 : gradient_slot(instruction.operation);  // a spanning ghost gives its sums where it meets
+        return micro.span == nullptr ? gradient_sum(instruction.operation) : -1;
       case Code::norm_forward:
-        return step_->mode == NormMode::train && !span_ ? statistics_slot(instruction.operation) : -1;
+        return micro.span == nullptr && step_->mode == NormMode::train ? statistics_sum(instruction.operation) : -1;
       default:
         return -1;
     }
   }
 
   /// Waits until the lane's part of a sum may be overwritten.
-  void await(int32_t slot_number, int32_t lane) {
-    Slot& slot = slots_[static_cast<size_t>(slot_number)];
-    std::unique_lock lock(slot.mutex);
-    const int64_t& mine = slot.published[static_cast<size_t>(lane)];
-    if (mine == kNone) return;
+  void await(int32_t sum, int32_t lane) {
     const auto start = Clock::now();
-    slot.added.wait(lock, [&] { return mine == kNone || failed_.load(std::memory_order_relaxed); });
-    record(lanes_state_[static_cast<size_t>(lane)], c_->plan.instructions.size() + kWait, start);
-    if (mine != kNone) throw Error("[engine] stopped: another micro-batch failed");
+    sums_in_order_.await(sum, lane, [&] { record(lane, kWait, start); });
+  }
+  /// Likewise for all statistics, which lie in the arenas, under the ghosts that the lane ran before.
+  void await_statistics(int32_t lane) {
+    for (size_t i = 0; i < c_->kernels.size(); ++i) {
+      if (c_->kernels[i].norm) await(statistics_sum(static_cast<int32_t>(i)), lane);
+    }
   }
 
   /// Publishes the lane's part of a sum, and adds all parts whose turn has come.
-  void commit(int32_t slot_number, const Micro& micro, int32_t lane) {
-    Slot& slot = slots_[static_cast<size_t>(slot_number)];
-    Lane& state = lanes_state_[static_cast<size_t>(lane)];
+  void commit(int32_t sum, int64_t index, int32_t lane, int64_t traced) {
     const auto start = Clock::now();
-    std::scoped_lock lock(slot.mutex);
-    slot.published[static_cast<size_t>(lane)] = micro.index;
-    bool added = false;
-    for (auto next = slot.published.begin();
-         (next = std::find(slot.published.begin(), slot.published.end(), slot.turn)) != slot.published.end();) {
-      apply(slot_number, slot.turn, static_cast<size_t>(next - slot.published.begin()), state);
-      *next = kNone;
-      ++slot.turn;
-      added = true;
-    }
-    if (added) slot.added.notify_all();
-    record(state, c_->plan.instructions.size() + kCommit, start, micro.index);
+    sums_in_order_.commit(sum, index, lane, [&](int64_t part, int32_t of) { apply(sum, part, of, lane); });
+    record(lane, kCommit, start, traced);
   }
 
   void add(const View& from, const View& to, bool first) const {
@@ -690,44 +541,67 @@ class PassEngine : public Engine {
     }
   }
 
-  /// Adds the part of micro-batch `index`, which lies in the memory of lane `of`; the caller runs on lane `by`.
-  void apply(int32_t slot, int64_t index, size_t of, Lane& by) {
-    const Lane& lane = lanes_state_[of];
-    if (slot == loss_slot()) {
+  /// Adds what the ghost's next micro-batch brought to what its lane has of the ghost.
+  void add_part(int32_t sum, const Micro& micro, int32_t lane) {
+    const auto start = Clock::now();
+    Lane& state = lanes_state_[static_cast<size_t>(lane)];
+    if (sum == loss_sum()) {
+      state.loss.loss += state.part_loss.loss;
+      state.loss.correct += state.part_loss.correct;
+    } else {
+      const Kernels& k = c_->kernels[static_cast<size_t>(sum / 2)];
+      const AffineGradient part = part_gradient(k, state), to = lane_gradient(k, state);
+      add(part.weights, to.weights, false);
+      if (part.bias.data != nullptr) add(part.bias, to.bias, false);
+    }
+    record(lane, kCommit, start, micro.index);
+  }
+
+  /// Adds part `index` of a sum, which lies in the memory of lane `of`; the caller runs on lane `by`.
+  void apply(int32_t sum, int64_t index, int32_t of, int32_t by) {
+    const Lane& lane = lanes_state_[static_cast<size_t>(of)];
+    if (sum == loss_sum()) {
       result_.loss += lane.loss.loss;
       result_.correct += lane.loss.correct;
       return;
     }
-    const size_t i = static_cast<size_t>(slot / 2);
+    const size_t i = static_cast<size_t>(sum / 2);
     const Operation& op = c_->graph.list()[i];
     const Kernels& k = c_->kernels[i];
-    if (slot % 2 == 1) {
-      const Statistics s = statistics_of(slot / 2, micros_[of]);
+    if (sum % 2 == 1) {
+      const Micro& micro = micro_of(of);
+      const Statistics s = statistics_of(sum / 2, micro);
+      std::vector<int64_t>& places = lanes_state_[static_cast<size_t>(by)].places;
       for (int32_t g = 0; g < s.ghosts; ++g) {
-        by.places[static_cast<size_t>(g)] = (s.offsets[g + 1] - s.offsets[g]) * k.norm->spec().spatial();
+        const int64_t rows = micro.span != nullptr ? micro.span->rows : s.offsets[g + 1] - s.offsets[g];
+        places[static_cast<size_t>(g)] = rows * k.norm->spec().spatial();
       }
-      commit_statistics(i, s.mean, s.variance, by.places.data(), s.ghosts);
+      statistics_update_->add(i, s.mean, s.variance, places.data(), s.ghosts);
       return;
     }
     const bool first = index == 0;
     const DataType type = parameter_type(c_->spec.type);
     const View gradients = gradients_->view();
     if (k.affine) {
-      const int64_t packed = k.affine->packed_diff_weights_elements(), bias = k.affine->bias_elements();
-      add(lane_gradient(lane, k.lane_gradient, packed), View(sums_.at(k.sum * size_of(type)), packed, type), first);
-      if (bias > 0) {
-        add(lane_gradient(lane, k.lane_gradient + round_up(packed, kLine), bias), slice(gradients, op.bias_offset, bias),
-            first);
-      }
+      const AffineGradient part = lane_gradient(k, lane);
+      add(part.weights, View(sums_.at(k.sum * size_of(type)), part.weights.elements, type), first);
+      if (part.bias.data != nullptr) add(part.bias, slice(gradients, op.bias_offset, part.bias.elements), first);
     } else {
       const int64_t channels = k.norm->spec().channels;
-      add(lane_gradient(lane, k.lane_gradient, channels), slice(gradients, op.weights_offset, channels), first);
-      add(lane_gradient(lane, k.lane_gradient + round_up(channels, kLine), channels),
-          slice(gradients, op.bias_offset, channels), first);
+      add(diff_gamma(k, lane), slice(gradients, op.weights_offset, channels), first);
+      add(diff_beta(k, lane), slice(gradients, op.bias_offset, channels), first);
     }
   }
 
   // Batch norm.
+
+  View diff_gamma(const Kernels& k, const Lane& lane) const {
+    return lane_gradient(lane, k.lane_gradient, k.norm->spec().channels);
+  }
+  View diff_beta(const Kernels& k, const Lane& lane) const {
+    const int64_t channels = k.norm->spec().channels;
+    return lane_gradient(lane, k.lane_gradient + round_up(channels, kLine), channels);
+  }
 
   struct Statistics {
     View mean, variance;
@@ -744,113 +618,66 @@ class PassEngine : public Engine {
       return {slice(statistics_->view(), op.statistics_offset, channels),
               slice(statistics_->view(), op.statistics_offset + channels, channels), micro.whole, 1};
     }
-    if (span_) return {span_view(span_mean_, op, channels), span_view(span_variance_, op, channels), micro.whole, 1};
-    View mean = in_arena(micro, c_->plan.mean[i]), variance = in_arena(micro, c_->plan.variance[i]);
+    const auto statistics = [&](int32_t buffer) {  // these outlive a pass: never in a lane's arena
+      const Buffer& b = c_->plan.buffers[static_cast<size_t>(buffer)];
+      return View((micro.span != nullptr ? micro.span->micros[0] : micro).arena + b.offset, b.elements, b.type);
+    };
+    View mean = statistics(c_->plan.mean[i]), variance = statistics(c_->plan.variance[i]);
+    if (micro.span != nullptr) {
+      mean.elements = variance.elements = channels;
+      return {mean, variance, micro.whole, 1};
+    }
     mean.elements = variance.elements = micro.ghosts * channels;
     return {mean, variance, micro.offsets.data(), micro.ghosts};
   }
 
-  View span_view(const std::vector<double>& memory, const Operation& op, int64_t channels) const {
-    return View(const_cast<double*>(memory.data() + op.statistics_offset), channels, parameter_type(c_->spec.type));
-  }
-  View partial(int32_t arena, int64_t channels) const {
-    return View(partials_.at(arena * 2 * channels * 8), 2 * channels, DataType::f64);
+  static View partial(const Micro& micro, int64_t channels) {
+    const Span& span = *micro.span;
+    return View(span.partials + (&micro - span.micros) * 2 * channels, 2 * channels, DataType::f64);
   }
 
-  /// Combines the partial sums of a ghost's micro-batches, in their order.
-  void meet(const Instruction& instruction) {
-    const size_t i = static_cast<size_t>(instruction.operation);
-    const Operation& op = c_->graph.list()[i];
-    const GhostBatchNorm& norm = *c_->kernels[i].norm;
-    const int64_t channels = norm.spec().channels;
-    if (instruction.code == Code::norm_statistics) {
-      const View mean = span_view(span_mean_, op, channels), variance = span_view(span_variance_, op, channels);
-      norm.combine(View(partials_.at(0), span_count_ * 2 * channels, DataType::f64), span_rows_.data(), span_count_,
-                   mean, variance);
-      const int64_t places = span_ghost_rows_ * norm.spec().spatial();
-      if (step_->mode == NormMode::train) commit_statistics(i, mean, variance, &places, 1);
-      return;
-    }
-    std::fill(span_sums_.begin(), span_sums_.end(), 0.0);
-    for (int32_t m = 0; m < span_count_; ++m) {
-      const double* sums = partial(m, channels).as<double>();
-      for (size_t c = 0; c < static_cast<size_t>(2 * channels); ++c) span_sums_[c] += sums[c];
-    }
-    const auto give = [&](int64_t offset, const double* sum) {  // sum g is the gradient of beta, sum g xhat of gamma
-      const View to = slice(gradients_->view(), offset, channels);
-      for (int64_t c = 0; c < channels; ++c) {
-        if (to.type == DataType::f64) {
-          to.as<double>()[c] = (ghost_ == 0 ? 0 : to.as<double>()[c]) + sum[c];
-        } else {
-          to.as<float>()[c] = (ghost_ == 0 ? 0 : to.as<float>()[c]) + static_cast<float>(sum[c]);
-        }
-      }
-    };
-    give(op.bias_offset, span_sums_.data());
-    give(op.weights_offset, span_sums_.data() + channels);
+  /// Statistics of a ghost from those of its micro-batches, in their order.
+  void meet_forward(int32_t operation, Span& span, int32_t lane) {
+    const auto start = Clock::now();
+    const GhostBatchNorm& norm = *c_->kernels[static_cast<size_t>(operation)].norm;
+    const Statistics s = statistics_of(operation, span.micros[0]);
+    const View partials(span.partials, span.count * 2 * norm.spec().channels, DataType::f64);
+    norm.combine(partials, span.micro_rows.data(), span.count, s.mean, s.variance);
+    record(lane, kCommit, start, span.traced);
+    if (step_->mode == NormMode::train) commit(statistics_sum(operation), span.ghost, lane, span.traced);
   }
 
-  static double element(const View& view, int64_t i) {
-    return view.type == DataType::f64 ? view.as<double>()[i] : static_cast<double>(view.as<float>()[i]);
+  /// Sums of a ghost from those of its micro-batches, in their order: sum g, the gradient of beta, and sum g xhat, that
+  /// of gamma.
+  void meet_backward(int32_t operation, Span& span, int32_t lane) {
+    await(gradient_sum(operation), lane);
+    const auto start = Clock::now();
+    const Kernels& k = c_->kernels[static_cast<size_t>(operation)];
+    const int64_t channels = k.norm->spec().channels;
+    std::fill(span.sums.begin(), span.sums.end(), 0.0);
+    for (int32_t m = 0; m < span.count; ++m) {
+      const double* sums = partial(span.micros[m], channels).as<double>();
+      for (size_t c = 0; c < static_cast<size_t>(2 * channels); ++c) span.sums[c] += sums[c];
+    }
+    const Lane& state = lanes_state_[static_cast<size_t>(lane)];
+    const View beta = diff_beta(k, state), gamma = diff_gamma(k, state);
+    for (int64_t c = 0; c < channels; ++c) {
+      set(beta, c, span.sums[static_cast<size_t>(c)]);
+      set(gamma, c, span.sums[static_cast<size_t>(channels + c)]);
+    }
+    record(lane, kCommit, start, span.traced);
+    commit(gradient_sum(operation), span.ghost, lane, span.traced);
   }
 
-  /// Moves the running statistics by those of the next ghosts, or gathers them for `finish_statistics`.
-  void commit_statistics(size_t i, const View& mean, const View& variance, const int64_t* places, int32_t ghosts) {
-    const Operation& op = c_->graph.list()[i];
-    const int64_t channels = c_->kernels[i].norm->spec().channels;
-    const RunningStatistics policy = step_->running_statistics;
-    if (policy == RunningStatistics::sequential || policy == RunningStatistics::scaled) {
-      const double momentum = policy == RunningStatistics::scaled ? step_->momentum / static_cast<double>(ghosts_)
-                                                                  : step_->momentum;
-      update_running_statistics(slice(statistics_->view(), op.statistics_offset, channels),
-                                slice(statistics_->view(), op.statistics_offset + channels, channels), mean, variance,
-                                places, ghosts, momentum);
-      return;
-    }
-    double* means = accumulated_.data() + op.statistics_offset;
-    double* variances = means + channels;
-    double& before = accumulated_places_[i];
-    for (int32_t g = 0; g < ghosts; ++g) {
-      const double n = static_cast<double>(places[g]);
-      for (int64_t c = 0; c < channels; ++c) {
-        const double m = element(mean, g * channels + c), v = element(variance, g * channels + c);
-        if (policy == RunningStatistics::averaged) {
-          means[c] += m;
-          variances[c] += v * n / (n - 1);
-        } else {  // mean and sum of squared deviations of all places so far (Chan et al. 1983)
-          const double delta = m - means[c], all = before + n;
-          means[c] += delta * n / all;
-          variances[c] += v * n + delta * delta * before * n / all;
-        }
-      }
-      before += n;
+  static void set(const View& view, int64_t i, double value) {
+    if (view.type == DataType::f64) {
+      view.as<double>()[i] = value;
+    } else {
+      view.as<float>()[i] = static_cast<float>(value);
     }
   }
 
-  void finish_statistics() {
-    const RunningStatistics policy = step_->running_statistics;
-    if (policy == RunningStatistics::sequential || policy == RunningStatistics::scaled) return;
-    for (size_t i = 0; i < c_->kernels.size(); ++i) {
-      if (!c_->kernels[i].norm) continue;
-      const Operation& op = c_->graph.list()[i];
-      const int64_t channels = c_->kernels[i].norm->spec().channels;
-      const bool averaged = policy == RunningStatistics::averaged;
-      const double of_mean = averaged ? 1.0 / static_cast<double>(ghosts_) : 1.0;
-      const double of_variance = averaged ? of_mean : 1.0 / (accumulated_places_[i] - 1);
-      for (int64_t c = 0; c < 2 * channels; ++c) {
-        const int64_t at = op.statistics_offset + c;
-        const double fresh = accumulated_[static_cast<size_t>(at)] * (c < channels ? of_mean : of_variance);
-        const double moved = (1 - step_->momentum) * element(statistics_->view(), at) + step_->momentum * fresh;
-        if (statistics_->type() == DataType::f64) {
-          statistics_->view().as<double>()[at] = moved;
-        } else {
-          statistics_->view().as<float>()[at] = static_cast<float>(moved);
-        }
-      }
-    }
-  }
-
-  void execute(const Instruction& instruction, Micro& micro, Lane& lane);
+  void execute(const Instruction& instruction, Micro& micro, int32_t lane_number);
   void zero_unused_rows(const Micro& micro, const View& view) const {
     if (micro.rows == c_->spec.micro_batch) return;
     const int64_t row = view.elements / c_->spec.micro_batch;
@@ -866,18 +693,19 @@ class PassEngine : public Engine {
 
   Lanes& lanes_;
   std::unique_ptr<Compiled> c_;
-  int64_t bytes_ = 0;
+  const int64_t bytes_;
   Owned<Tensor> parameters_, gradients_, statistics_;
+  std::unique_ptr<RunningStatisticsUpdate> statistics_update_;  // null without norms
   Block packed_;    // weights in the kernels' layouts
   Block sums_;      // gradients of weights in the kernels' layouts, committed so far
-  Block partials_;  // of a spanning ghost: [micro-batch, 2, C] in f64
+  Block partials_;  // of the spans
   std::vector<Block> arenas_;
-  std::vector<Micro> micros_;  // one an arena
+  std::vector<Micro> micros_;  // one an arena: a lane's, one after another, then those that only a shared ghost has
+  std::vector<Span> spans_;    // one a lane where each runs whole ghosts, or the one that all share
   std::vector<Lane> lanes_state_;
-  std::vector<Slot> slots_;  // two an operation (gradient, statistics), one for the loss
+  OrderedSums sums_in_order_;
+  Profile profile_;
   bool packed_valid_ = false;
-  bool profiling_ = false;
-  size_t trace_capacity_ = 0;  // events a lane keeps
 
   // The step being run.
   const StepSpec* step_ = nullptr;
@@ -888,21 +716,10 @@ class PassEngine : public Engine {
   void* input_gradient_ = nullptr;
   int64_t batch_ = 0;
   int64_t ghosts_ = 0, ghost_rows_ = 0, longer_ghosts_ = 0;  // the first `longer_ghosts_` have one row more
-  int64_t ghosts_per_micro_ = 0;                             // 0: micro-batches are plain runs of rows
+  int64_t ghosts_per_micro_ = 0;
   LossResult result_;
-  std::vector<double> accumulated_;         // statistics gathered over the step, mean then variance per norm
-  std::vector<double> accumulated_places_;  // per operation
-  std::atomic<bool> failed_{false};
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
-
-  // The spanning ghost being run.
-  bool span_ = false;
-  int64_t ghost_ = 0, span_ghost_rows_ = 0;
-  int32_t span_count_ = 0;
-  std::vector<int32_t> span_rows_;
-  std::vector<double> span_mean_, span_variance_;  // room for f64; hold parameter_type
-  std::vector<double> span_sums_;
 };
 
 /// Rows of the micro-batch to their places in the batch, as parameter_type.
@@ -916,8 +733,9 @@ void PassEngine::copy_out(const Micro& micro, const View& from, void* to) const 
   std::memcpy(static_cast<char*>(to) + first * width, from.data, static_cast<size_t>(count * width));
 }
 
-void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
-  const auto buffer = [&](int32_t b) { return in_arena(micro, b); };
+void PassEngine::execute(const Instruction& in, Micro& micro, int32_t lane_number) {
+  Lane& lane = lanes_state_[static_cast<size_t>(lane_number)];
+  const auto buffer = [&](int32_t b) { return in_arena(micro, lane, b); };
   const bool has_operation = in.operation >= 0;
   const Operation* op = has_operation ? &c_->graph.list()[static_cast<size_t>(in.operation)] : nullptr;
   const Kernels* k = has_operation ? &c_->kernels[static_cast<size_t>(in.operation)] : nullptr;
@@ -936,28 +754,24 @@ void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
     case Code::affine_forward: {
       View bias;
       if (k->affine->bias_elements() > 0) bias = parameter(op->bias_offset, k->affine->bias_elements());
-      k->affine->forward(buffer(in.src), packed_weights(*k), bias.data ? &bias : nullptr, buffer(in.dst), scratch(lane));
+      k->affine->forward(buffer(in.src), packed_weights(*k), bias.data ? &bias : nullptr, buffer(in.dst),
+                         scratch(lane_number));
       return;
     }
     case Code::affine_backward_weights: {
       const View src = buffer(in.src), diff_dst = buffer(in.src2);
       zero_unused_rows(micro, src);
       zero_unused_rows(micro, diff_dst);
-      const int64_t packed = k->affine->packed_diff_weights_elements();
-      View bias;
-      if (k->affine->bias_elements() > 0) {
-        bias = lane_gradient(lane, k->lane_gradient + round_up(packed, kLine), k->affine->bias_elements());
-      }
-      k->affine->backward_weights(src, diff_dst, lane_gradient(lane, k->lane_gradient, packed),
-                                  bias.data ? &bias : nullptr, scratch(lane));
+      const AffineGradient to = micro.first ? lane_gradient(*k, lane) : part_gradient(*k, lane);
+      k->affine->backward_weights(src, diff_dst, to.weights, to.bias.data ? &to.bias : nullptr, scratch(lane_number));
       return;
     }
     case Code::affine_backward_data:
-      k->affine->backward_data(buffer(in.src), packed_weights(*k), buffer(in.dst), scratch(lane));
+      k->affine->backward_data(buffer(in.src), packed_weights(*k), buffer(in.dst), scratch(lane_number));
       return;
 
     case Code::norm_statistics:
-      k->norm->statistics(buffer(in.src), micro.rows, partial(micro.arena_index, k->norm->spec().channels));
+      k->norm->statistics(buffer(in.src), micro.rows, partial(micro, k->norm->spec().channels));
       return;
     case Code::norm_forward:
     case Code::norm_recompute: {
@@ -967,7 +781,7 @@ void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       if (in.src2 >= 0) residual = buffer(in.src2);
       const View* r = residual.data ? &residual : nullptr;
       const Statistics s = statistics_of(in.operation, micro);
-      if (in.code == Code::norm_recompute || running || span_) {
+      if (in.code == Code::norm_recompute || running || micro.span != nullptr) {
         k->norm->normalize(buffer(in.src), s.mean, s.variance, gamma, beta, r, buffer(in.dst), s.offsets, s.ghosts);
         return;
       }
@@ -986,18 +800,17 @@ void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
       const Statistics s = statistics_of(in.operation, micro);
       if (in.code == Code::norm_backward_sums) {
         k->norm->backward_sums(buffer(in.src), optional(y), buffer(in.src2), optional(g2), s.mean, s.variance, gamma,
-                               beta, optional(diff_residual), micro.rows, partial(micro.arena_index, channels));
+                               beta, optional(diff_residual), micro.rows, partial(micro, channels));
         return;
       }
-      if (span_) {
-        const View sums(span_sums_.data(), 2 * channels, DataType::f64);
+      if (micro.span != nullptr) {
+        const View sums(const_cast<double*>(micro.span->sums.data()), 2 * channels, DataType::f64);
         k->norm->backward_apply(buffer(in.src), buffer(in.src2), s.mean, s.variance, gamma, beta,
-                                optional(diff_residual), sums, span_ghost_rows_, micro.rows, buffer(in.dst));
+                                optional(diff_residual), sums, micro.span->rows, micro.rows, buffer(in.dst));
         return;
       }
       k->norm->backward(buffer(in.src), optional(y), buffer(in.src2), optional(g2), s.mean, s.variance, gamma, beta,
-                        buffer(in.dst), optional(diff_residual), lane_gradient(lane, k->lane_gradient, channels),
-                        lane_gradient(lane, k->lane_gradient + round_up(channels, kLine), channels), s.offsets,
+                        buffer(in.dst), optional(diff_residual), diff_gamma(*k, lane), diff_beta(*k, lane), s.offsets,
                         s.ghosts, running);
       return;
     }
@@ -1051,7 +864,8 @@ void PassEngine::execute(const Instruction& in, Micro& micro, Lane& lane) {
         diff_logits.elements = rows.elements;
       }
       c_->loss->run(rows, labels, weights.data ? &weights : nullptr, micro.rows, c_->classes, step_->label_smoothing,
-                    1.0 / static_cast<double>(batch_), diff_logits.data ? &diff_logits : nullptr, lane.loss);
+                    1.0 / static_cast<double>(batch_), diff_logits.data ? &diff_logits : nullptr,
+                    micro.first ? lane.loss : lane.part_loss);
       return;
     }
     case Code::give_input_gradient:
@@ -1066,10 +880,9 @@ void PassEngine::profile_entry(int32_t index, ProfileEntry& entry) const {
   entry = {};
   entry.operation = -1;
   entry.direction = 3;
-  for (const Lane& lane : lanes_state_) {
-    entry.seconds += lane.profile[i].seconds;
-    entry.calls += lane.profile[i].calls;
-  }
+  const Profile::Cell total = profile_.total(i);
+  entry.seconds = total.seconds;
+  entry.calls = total.calls;
   if (i >= c_->plan.instructions.size()) return;
   const Instruction& in = c_->plan.instructions[i];
   if (in.operation < 0) return;
@@ -1108,22 +921,8 @@ int64_t Engine::predict_bytes(Device& device, int32_t lanes, const Network& netw
 Engine* Engine::create(Device& device, Lanes& lanes, const Network& network, const EngineSpec& spec) {
   auto compiled = std::make_unique<Compiled>(device, graph_of(network), spec);
   const int32_t threads = lanes.threads();
-  const int64_t needed = compiled->bytes(threads), free = device.available_bytes();
-  if (needed > free) {
-    std::string text = "[engine] needs " + std::to_string(needed) + " bytes, got " + std::to_string(free) + " free";
-    if (compiled->spans()) {
-      const int64_t beside = compiled->fixed_bytes(threads) - compiled->partial_bytes(threads);
-      const int64_t each = compiled->plan.arena_bytes + compiled->partial_bytes_each();
-      const int64_t fit = (free - beside) / each, arenas = fit < threads ? 0 : fit;
-      text += ": the largest ghost batch that fits is " +
-              std::to_string(arenas * compiled->spec.micro_batch) + ", asked for " +
-              std::to_string(compiled->spec.ghost);
-    } else {
-      text += " for " + std::to_string(threads) + " lanes of micro-batch " + std::to_string(compiled->spec.micro_batch) +
-              ": use fewer threads or a smaller micro-batch";
-    }
-    throw Error(text);
-  }
+  const int64_t free = device.available_bytes();
+  if (compiled->bytes(threads) > free) throw Error(compiled->cannot_fit(threads, free));
   return new PassEngine(device, lanes, std::move(compiled));
 }
 

@@ -1,7 +1,6 @@
 #include "engine/plan.h"
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 
 namespace ghostbatch {
@@ -19,7 +18,9 @@ class Lowering {
     forward();
     if (spec_.backward) backward();
     for (int32_t statistics : lasting_) plan_.buffers[static_cast<size_t>(statistics)].last = now() - 1;
-    place();
+    if (spec_.ghost_per_lane && graph_.has_norm() && spec_.ghost > spec_.micro_batch) give_to_lanes();
+    plan_.arena_bytes = place(false);
+    plan_.lane_arena_bytes = place(true);
   }
 
  private:
@@ -281,14 +282,27 @@ class Lowering {
     if (residual) give(op.src2, diff_residual, false);
   }
 
-  /// Largest first, each at the lowest place where nothing that lives at the same time lies.
-  void place() {
-    std::vector<int32_t> order(plan_.buffers.size());
-    std::iota(order.begin(), order.end(), 0);
+  /// All buffers that do not live beyond an instruction where micro-batches of a ghost meet.
+  void give_to_lanes() {
+    for (Buffer& buffer : plan_.buffers) {
+      const auto begin = plan_.instructions.begin();
+      buffer.of_lane = std::none_of(begin + buffer.first, begin + buffer.last,
+                                    [](const Instruction& instruction) { return instruction.meets(); });
+    }
+  }
+
+  /// Places the buffers of an arena, of the lane's or the micro-batch's, and gives its size: largest first, each at the
+  /// lowest place where nothing that lives at the same time lies.
+  int64_t place(bool of_lane) {
+    std::vector<int32_t> order;
+    for (size_t b = 0; b < plan_.buffers.size(); ++b) {
+      if (plan_.buffers[b].of_lane == of_lane) order.push_back(static_cast<int32_t>(b));
+    }
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
       return plan_.buffers[static_cast<size_t>(a)].bytes() > plan_.buffers[static_cast<size_t>(b)].bytes();
     });
     std::vector<const Buffer*> placed;  // by offset
+    int64_t bytes = 0;
     for (int32_t b : order) {
       Buffer& buffer = plan_.buffers[static_cast<size_t>(b)];
       int64_t offset = 0;
@@ -298,12 +312,12 @@ class Lowering {
         offset = std::max(offset, other->offset + (other->bytes() + kAlignment - 1) / kAlignment * kAlignment);
       }
       buffer.offset = offset;
-      plan_.arena_bytes = std::max(plan_.arena_bytes, offset + buffer.bytes());
+      bytes = std::max(bytes, offset + buffer.bytes());
       placed.insert(std::upper_bound(placed.begin(), placed.end(), &buffer,
                                      [](const Buffer* a, const Buffer* c) { return a->offset < c->offset; }),
                     &buffer);
     }
-    plan_.arena_bytes = (plan_.arena_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
 
   Plan& plan_;

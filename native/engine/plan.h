@@ -11,7 +11,7 @@ namespace ghostbatch {
 enum class Code {
   load,
   affine_forward,
-  norm_statistics,  // a ghost that spans micro-batches meets behind it
+  norm_statistics,  // what a ghost that spans micro-batches brings together follows
   norm_forward,
   relu,
   add,
@@ -22,7 +22,7 @@ enum class Code {
   affine_backward_weights,
   affine_backward_data,
   norm_recompute,
-  norm_backward_sums,  // meets, as above
+  norm_backward_sums,  // likewise
   norm_backward,
   relu_backward,
   pool_backward,
@@ -44,20 +44,23 @@ struct Instruction {
   bool meets() const { return code == Code::norm_statistics || code == Code::norm_backward_sums; }
 };
 
-/// A range of the arena, occupied during instructions [first, last].
+/// A range of the micro-batch's arena, or of its lane's, occupied during instructions [first, last].
 struct Buffer {
   int64_t elements = 0;
   DataType type = DataType::f32;
   int32_t first = 0;
   int32_t last = 0;
   int64_t offset = -1;
+  bool of_lane = false;
 
   int64_t bytes() const { return elements * size_of(type); }
 };
 
 /// Instructions and memory of a pass. Forward values that backward needs stay; the output of a batch norm without
 /// residual is computed again from its input instead (one read and one write, where keeping it would cost the same
-/// read from memory further away), and forward-only plans work in place.
+/// read from memory further away), and forward-only plans work in place. Where a lane runs ghosts of several
+/// micro-batches, what is made and used up between two norms lies in memory of the lane: the next micro-batch finds it
+/// in cache.
 struct Plan {
   std::vector<Instruction> instructions;
   std::vector<Buffer> buffers;
@@ -65,7 +68,8 @@ struct Plan {
   int32_t labels = -1;          // buffer, s32 [S]
   int32_t logits = -1;          // buffer of the last value
   std::vector<int32_t> mean, variance;  // buffer per operation (norms), [ghosts, C]
-  int64_t arena_bytes = 0;
+  int64_t arena_bytes = 0;       // of a micro-batch
+  int64_t lane_arena_bytes = 0;
 
   Plan(const Graph& graph, const EngineSpec& spec, int64_t ghosts_per_micro_batch);
 };

@@ -160,6 +160,16 @@ bool cpu_has_bfloat16() {
   return Owned<Device>(Device::create("cpu"))->supports(DataType::bf16);
 }
 
+/// How ghosts meet micro-batches.
+struct Cut {
+  int64_t micro_batch;
+  bool ghost_per_lane = false;
+  Cut(int64_t rows, bool per_lane = false) : micro_batch(rows), ghost_per_lane(per_lane) {}
+  friend std::ostream& operator<<(std::ostream& out, const Cut& cut) {
+    return out << "micro-batches of " << cut.micro_batch << (cut.ghost_per_lane ? ", a ghost a lane" : "");
+  }
+};
+
 /// An engine with everything that must outlive it.
 struct Session {
   Owned<Device> device;
@@ -167,14 +177,15 @@ struct Session {
   Owned<Engine> engine;
   int64_t elements, statistics;
 
-  Session(const char* backend, DataType type, Builder& network, int32_t threads, int64_t micro_batch, int64_t ghost,
-        bool backward = true, bool input_gradient = false)
+  Session(const char* backend, DataType type, Builder& network, int32_t threads, Cut cut, int64_t ghost,
+          bool backward = true, bool input_gradient = false)
       : device(Device::create(backend)), lanes(Lanes::create(threads)), elements(network.elements()),
         statistics(network.statistics()) {
     EngineSpec spec;
     spec.type = type;
-    spec.micro_batch = micro_batch;
+    spec.micro_batch = cut.micro_batch;
     spec.ghost = ghost;
+    spec.ghost_per_lane = cut.ghost_per_lane;
     spec.backward = backward;
     spec.input_gradient = input_gradient;
     spec.load.value_scale = 1;
@@ -203,6 +214,12 @@ struct Session {
   }
   std::vector<double> gradients() { return read(engine->gradients()); }
   std::vector<double> running() { return read(engine->statistics()); }
+};
+
+/// What a step gives.
+struct Step {
+  LossResult loss;
+  std::vector<double> gradients, running, logits, input_gradient;
 };
 
 void expect_near(const std::vector<double>& got, const std::vector<double>& wanted, double tolerance) {
@@ -279,24 +296,48 @@ TEST(EnginePlan, BuffersThatLiveTogetherLieApart) {
   for (bool backward : {false, true}) {
     for (bool plain : {false, true}) {
       Builder network = plain ? plain_network() : residual_network();
-      EngineSpec spec;
-      spec.micro_batch = 7;
-      spec.ghost = 7;
-      spec.backward = backward;
-      const Plan plan(static_cast<const Graph&>(*network), spec, 2);
-      for (size_t a = 0; a < plan.buffers.size(); ++a) {
-        const Buffer& x = plan.buffers[a];
-        ASSERT_GE(x.offset, 0);
-        ASSERT_LE(x.offset + x.bytes(), plan.arena_bytes);
-        for (size_t b = 0; b < a; ++b) {
-          const Buffer& y = plan.buffers[b];
-          const bool together = x.first <= y.last && y.first <= x.last;
-          const bool overlap = x.offset < y.offset + y.bytes() && y.offset < x.offset + x.bytes();
-          EXPECT_FALSE(together && overlap) << "buffers " << a << " and " << b;
+      for (int64_t ghost : {7, 8}) {  // whole in a micro-batch, and spanning two
+        EngineSpec spec;
+        spec.micro_batch = 7;
+        spec.ghost = ghost;
+        spec.ghost_per_lane = true;
+        spec.backward = backward;
+        const Plan plan(static_cast<const Graph&>(*network), spec, 2);
+        EXPECT_EQ(plan.lane_arena_bytes > 0, ghost == 8 && !plain);
+        for (size_t a = 0; a < plan.buffers.size(); ++a) {
+          const Buffer& x = plan.buffers[a];
+          ASSERT_GE(x.offset, 0);
+          ASSERT_LE(x.offset + x.bytes(), x.of_lane ? plan.lane_arena_bytes : plan.arena_bytes);
+          for (size_t b = 0; b < a; ++b) {
+            const Buffer& y = plan.buffers[b];
+            const bool together = x.of_lane == y.of_lane && x.first <= y.last && y.first <= x.last;
+            const bool overlap = x.offset < y.offset + y.bytes() && y.offset < x.offset + x.bytes();
+            EXPECT_FALSE(together && overlap) << "buffers " << a << " and " << b;
+          }
         }
       }
     }
   }
+}
+
+TEST(EnginePlan, WhatLivesBeyondAMeetingIsTheMicroBatchs) {
+  Builder network = residual_network();
+  EngineSpec spec;
+  spec.micro_batch = 4;
+  spec.ghost = 12;
+  spec.ghost_per_lane = true;
+  const Plan plan(static_cast<const Graph&>(*network), spec, 1);
+  int of_lane = 0;
+  for (const Buffer& buffer : plan.buffers) {
+    int meetings = 0;
+    for (int32_t i = buffer.first; i < buffer.last; ++i) {
+      meetings += plan.instructions[static_cast<size_t>(i)].meets();
+    }
+    EXPECT_EQ(buffer.of_lane, meetings == 0);
+    of_lane += buffer.of_lane;
+  }
+  EXPECT_GT(of_lane, 0);
+  EXPECT_LT(of_lane, static_cast<int>(plan.buffers.size()));
 }
 
 TEST(EnginePlan, ForwardOnlyNeedsLessMemory) {
@@ -333,9 +374,10 @@ TEST(EngineNetwork, RefusesWhatDoesNotFit) {
 
 TEST(EngineGradient, WholeResidualNetworkByCentralDifferences) {
   Owned<Samples> samples = random_samples(11);
-  for (int64_t micro_batch : {11, 4}) {  // ghosts of 6 and 5 rows: within, and spanning, micro-batches
+  // Ghosts of 6 and 5 rows: within a micro-batch, and spanning two, on all lanes and on one.
+  for (const Cut cut : {Cut(11), Cut(4), Cut(4, true)}) {
     Builder network = residual_network();
-    Session s("reference", DataType::f64, network, 2, micro_batch, 6);
+    Session s("reference", DataType::f64, network, 2, cut, 6);
     StepSpec spec;
     spec.ghost = 6;
     spec.label_smoothing = 0.1;
@@ -452,11 +494,13 @@ TEST(EngineGhosts, TenStepsEqualAccumulatingGhostByGhost) {
     one.set(w);
   }
 
-  for (int64_t micro_batch : {96, 200, 32}) {  // one ghost, two ghosts, a third of a ghost
-    Session whole("reference", DataType::f64, network, 2, micro_batch, kGhost);
+  // One ghost, two ghosts, a third of a ghost, a ghost in 3 micro-batches and two of them cut unevenly on each lane.
+  for (const Cut cut : {Cut(96), Cut(200), Cut(32), Cut(32, true), Cut(89, true), Cut(13, true)}) {
+    SCOPED_TRACE(cut);
+    Session whole("reference", DataType::f64, network, 2, cut, kGhost);
     expect_near(train_whole(whole, *samples, kBatch, kGhost, 10), w, 1e-10);
     expect_near(whole.running(), one.running(), 1e-10);
-    Session cpu("cpu", DataType::f32, network, 2, micro_batch, kGhost);
+    Session cpu("cpu", DataType::f32, network, 2, cut, kGhost);
     expect_near(train_whole(cpu, *samples, kBatch, kGhost, 10), w, 1e-4);
     expect_near(cpu.running(), one.running(), 1e-4);
   }
@@ -469,13 +513,46 @@ TEST(EngineGhosts, SpanningGhostsEqualGhostsInsideAMicroBatch) {
     StepSpec spec;
     spec.ghost = 13;
     spec.mode = mode;
-    Session inside("reference", DataType::f64, network, 2, 20, 13);
-    Session spanning("reference", DataType::f64, network, 3, 4, 13);
-    const LossResult a = inside.step(*samples, 40, spec), b = spanning.step(*samples, 40, spec);
-    EXPECT_NEAR(a.loss, b.loss, 1e-11);
-    EXPECT_EQ(a.correct, b.correct);
-    expect_near(spanning.gradients(), inside.gradients(), 1e-11);
-    expect_near(spanning.running(), inside.running(), 1e-12);
+    std::vector<float> weights(40);
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] = 0.5f + 0.125f * static_cast<float>(i % 7);
+    const auto run = [&](int32_t threads, Cut cut) {
+      Session s("reference", DataType::f64, network, threads, cut, 13, true, true);
+      Step step;
+      step.logits.resize(40 * kClasses);
+      step.input_gradient.resize(40 * 72);
+      step.loss = s.step(*samples, 40, spec, step.logits.data(), step.input_gradient.data(), weights.data());
+      step.gradients = s.gradients();
+      step.running = s.running();
+      return step;
+    };
+    const Step inside = run(2, 20);
+    for (const Cut cut : {Cut(4), Cut(4, true), Cut(9, true), Cut(1, true), Cut(12, true)}) {
+      SCOPED_TRACE(cut);
+      const Step spanning = run(3, cut);
+      EXPECT_NEAR(spanning.loss.loss, inside.loss.loss, 1e-11);
+      EXPECT_EQ(spanning.loss.correct, inside.loss.correct);
+      expect_near(spanning.logits, inside.logits, 1e-12);
+      expect_near(spanning.gradients, inside.gradients, 1e-11);
+      expect_near(spanning.input_gradient, inside.input_gradient, 1e-11);
+      expect_near(spanning.running, inside.running, 1e-12);
+    }
+  }
+}
+
+TEST(EngineGhosts, AStepMayHaveSmallerGhostsAndBatchesThanTheEngine) {
+  Owned<Samples> samples = random_samples(40);
+  Builder network = residual_network();
+  for (const bool ghost_per_lane : {false, true}) {
+    Session large("reference", DataType::f64, network, 3, Cut(4, ghost_per_lane), 30);
+    for (const auto& [batch, ghost] : {std::pair{40, 30}, {40, 9}, {40, 3}, {7, 30}, {3, 30}, {40, 13}}) {
+      SCOPED_TRACE(ghost);
+      Session fitting("reference", DataType::f64, network, 2, 30, 30);
+      StepSpec spec;
+      spec.ghost = ghost;
+      spec.mode = NormMode::batch_statistics;
+      EXPECT_NEAR(large.step(*samples, batch, spec).loss, fitting.step(*samples, batch, spec).loss, 1e-11);
+      expect_near(large.gradients(), fitting.gradients(), 1e-11);
+    }
   }
 }
 
@@ -504,10 +581,10 @@ TEST(EngineGhosts, RunningStatisticsFollowTheirPolicy) {
     }
     row += rows;
   }
-  for (const int64_t micro_batch : {10, 4, 2}) {
+  for (const Cut cut : {Cut(10), Cut(4), Cut(2), Cut(3, true), Cut(2, true)}) {
     for (RunningStatistics policy : {RunningStatistics::sequential, RunningStatistics::averaged,
                                      RunningStatistics::scaled, RunningStatistics::total}) {
-      Session s("reference", DataType::f64, b, 2, micro_batch, 4);
+      Session s("reference", DataType::f64, b, 2, cut, 4);
       const std::vector<double> before = s.running();
       StepSpec spec;
       spec.ghost = 4;
@@ -562,10 +639,10 @@ struct Bits {
   }
 };
 
-Bits run_bits(Builder& network, int32_t threads, int64_t micro_batch, int64_t ghost, int64_t batch, bool poison,
+Bits run_bits(Builder& network, int32_t threads, Cut cut, int64_t ghost, int64_t batch, bool poison,
               DataType type = DataType::f32) {
   Owned<Samples> samples = random_samples(batch);
-  Session s("cpu", type, network, threads, micro_batch, ghost);
+  Session s("cpu", type, network, threads, cut, ghost);
   StepSpec spec;
   spec.ghost = ghost;
   spec.augment = true;
@@ -577,14 +654,18 @@ Bits run_bits(Builder& network, int32_t threads, int64_t micro_batch, int64_t gh
   return {s.gradients(), s.engine->statistics() ? s.running() : std::vector<double>(), loss};
 }
 
+/// Several ghosts in a micro-batch; ghosts that all lanes share; ghosts of 2, 3 and 8 micro-batches on each lane.
+const std::vector<Cut> kCuts = {Cut(16), Cut(5), Cut(5, true), Cut(3, true), Cut(1, true)};
+
 TEST(EngineDeterminism, SameBitsOnAnyNumberOfLanes) {
   for (bool plain : {false, true}) {
-    for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {  // several ghosts, and ghosts that span
+    for (const Cut cut : kCuts) {
+      SCOPED_TRACE(cut);
       Builder network = plain ? plain_network() : residual_network();
-      const Bits one = run_bits(network, 1, micro_batch, plain ? 0 : 8, 101, false);
+      const Bits one = run_bits(network, 1, cut, plain ? 0 : 8, 101, false);
       EXPECT_TRUE(std::isfinite(one.loss));
-      for (int32_t threads : {2, 5}) {
-        EXPECT_EQ(run_bits(network, threads, micro_batch, plain ? 0 : 8, 101, false), one) << threads << " lanes";
+      for (int32_t threads : {2, 3, 5}) {
+        EXPECT_EQ(run_bits(network, threads, cut, plain ? 0 : 8, 101, false), one) << threads << " lanes";
       }
     }
   }
@@ -592,25 +673,37 @@ TEST(EngineDeterminism, SameBitsOnAnyNumberOfLanes) {
 
 TEST(EngineDeterminism, SameBitsOnAnyNumberOfLanesInBfloat16) {
   if (!cpu_has_bfloat16()) GTEST_SKIP() << "this CPU's oneDNN has no bf16";
-  for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {
+  for (const Cut cut : {Cut(16), Cut(5), Cut(5, true)}) {
+    SCOPED_TRACE(cut);
     Builder network = wide_network();
-    const Bits one = run_bits(network, 1, micro_batch, 8, 101, false, DataType::bf16);
+    const Bits one = run_bits(network, 1, cut, 8, 101, false, DataType::bf16);
     EXPECT_TRUE(std::isfinite(one.loss));
-    EXPECT_NE(one, run_bits(network, 1, micro_batch, 8, 101, false, DataType::f32));
-    for (int32_t threads : {2, 5}) {
-      EXPECT_EQ(run_bits(network, threads, micro_batch, 8, 101, false, DataType::bf16), one) << threads << " lanes";
+    EXPECT_NE(one, run_bits(network, 1, cut, 8, 101, false, DataType::f32));
+    for (int32_t threads : {2, 3, 5}) {
+      EXPECT_EQ(run_bits(network, threads, cut, 8, 101, false, DataType::bf16), one) << threads << " lanes";
     }
-    EXPECT_EQ(run_bits(network, 2, micro_batch, 8, 43, true, DataType::bf16),
-              run_bits(network, 2, micro_batch, 8, 43, false, DataType::bf16));
+    EXPECT_EQ(run_bits(network, 2, cut, 8, 43, true, DataType::bf16),
+              run_bits(network, 2, cut, 8, 43, false, DataType::bf16));
+  }
+}
+
+TEST(EngineDeterminism, PartsOfAGhostAreSummedInTheirOrder) {
+  // A gradient of weights is a sum over micro-batches, in f32. That of one ghost is the same sum whether one lane makes
+  // it or all lanes commit to it; were the order another, single bits would differ.
+  Builder network = residual_network();
+  for (int64_t micro_batch : {3, 5, 7}) {
+    EXPECT_EQ(run_bits(network, 2, Cut(micro_batch, true), 64, 61, false),
+              run_bits(network, 3, Cut(micro_batch), 64, 61, false));
   }
 }
 
 TEST(EngineDeterminism, NothingReadsMemoryThatWasNotWritten) {
   for (bool plain : {false, true}) {
-    for (int64_t micro_batch : {int64_t{16}, int64_t{5}}) {
+    for (const Cut cut : kCuts) {
+      SCOPED_TRACE(cut);
       Builder network = plain ? plain_network() : residual_network();
       const int64_t ghost = plain ? 0 : 8;
-      EXPECT_EQ(run_bits(network, 2, micro_batch, ghost, 43, true), run_bits(network, 2, micro_batch, ghost, 43, false));
+      EXPECT_EQ(run_bits(network, 2, cut, ghost, 43, true), run_bits(network, 2, cut, ghost, 43, false));
     }
   }
 }
@@ -628,14 +721,9 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
   return std::sqrt(difference / norm);
 }
 
-struct Step {
-  LossResult loss;
-  std::vector<double> gradients, running, logits, input_gradient;
-};
-
-Step one_step(const char* backend, DataType type, Builder& network, int64_t micro_batch) {
+Step one_step(const char* backend, DataType type, Builder& network, Cut cut) {
   Owned<Samples> samples = random_samples(60);
-  Session s(backend, type, network, 2, micro_batch, 12, true, true);
+  Session s(backend, type, network, 2, cut, 12, true, true);
   StepSpec spec;
   spec.ghost = 12;
   Step step;
@@ -656,10 +744,11 @@ Step one_step(const char* backend, DataType type, Builder& network, int64_t micr
 
 TEST(EngineBfloat16, AStepOfTheCpuIsThatOfTheReference) {
   for (bool plain : {false, true}) {
-    for (int64_t micro_batch : {24, 5}) {  // whole ghosts, and ghosts that span
+    for (const Cut cut : {Cut(24), Cut(5), Cut(5, true)}) {  // whole ghosts, and ghosts that span
+      SCOPED_TRACE(cut);
       Builder network = plain ? plain_network() : wide_network();
-      const Step exact = one_step("reference", DataType::f64, network, micro_batch);
-      const Step specified = one_step("reference", DataType::bf16, network, micro_batch);
+      const Step exact = one_step("reference", DataType::f64, network, cut);
+      const Step specified = one_step("reference", DataType::bf16, network, cut);
       const auto compare = [&](const Step& step, const Step& wanted, double forward, double backward) {
         EXPECT_NEAR(step.loss.loss, wanted.loss.loss, forward * wanted.loss.loss);
         EXPECT_LE(distance(step.logits, wanted.logits), forward);
@@ -673,7 +762,7 @@ TEST(EngineBfloat16, AStepOfTheCpuIsThatOfTheReference) {
       compare(specified, exact, 1e-2, 2e-1);
       if (!cpu_has_bfloat16()) continue;
       // The few values that lie within f32's rounding of a border between two numbers of bf16.
-      compare(one_step("cpu", DataType::bf16, network, micro_batch), specified, 5e-4, 3e-3);
+      compare(one_step("cpu", DataType::bf16, network, cut), specified, 5e-4, 3e-3);
     }
   }
 }
@@ -727,13 +816,14 @@ TEST(EngineBfloat16, TenStepsEqualAccumulatingGhostByGhost) {
     for (size_t i = 0; i < to.size(); ++i) difference[i] = to[i] - start[i];
     return difference;
   };
-  // One ghost, two ghosts, three eighths of a ghost. Gradients are summed in another order, statistics of a ghost that
+  // One ghost, two ghosts, three eighths of a ghost, by all lanes and by one. Gradients are summed in another order, statistics of a ghost that
   // spans come from other partial sums: f32's rounding, until a weight or a value lies at a border of bf16.
-  for (const auto& [micro_batch, tolerance] : {std::pair{64, 1e-6}, {128, 2e-3}, {24, 1e-1}}) {
-    Session whole("cpu", DataType::bf16, network, 2, micro_batch, kGhost);
+  for (const auto& [cut, tolerance] :
+       {std::pair{Cut(64), 1e-6}, {Cut(128), 2e-3}, {Cut(24), 1e-1}, {Cut(24, true), 1e-1}}) {
+    Session whole("cpu", DataType::bf16, network, 2, cut, kGhost);
     const std::vector<double> to = train_whole(whole, *samples, kBatch, kGhost, 10);
-    EXPECT_LE(distance(change(to), change(w)), tolerance) << micro_batch;
-    EXPECT_LE(distance(whole.running(), one.running()), tolerance / 20) << micro_batch;
+    EXPECT_LE(distance(change(to), change(w)), tolerance) << cut;
+    EXPECT_LE(distance(whole.running(), one.running()), tolerance / 20) << cut;
   }
 }
 
@@ -812,21 +902,34 @@ TEST(Engine, RefusesWhatCannotFitAndNamesTheLargestGhost) {
   for (int i = 0; i < 8; ++i) value = b.norm(b.convolution(value, 64, 3, 1), true);
   b.linear(b.pool(value, PoolKind::average, 64, 64), kClasses);
   Owned<Device> device(Device::create("cpu"));
-  Owned<Lanes> lanes(Lanes::create(1));
+  Owned<Lanes> lanes(Lanes::create(2));
   EngineSpec spec;
   spec.micro_batch = 2;
-  spec.ghost = 1 << 24;
-  const int64_t bytes = Engine::predict_bytes(*device, 1, *b, spec);
-  EXPECT_GT(bytes, int64_t{1} << 45);
-  const int64_t before = Tensor::live_bytes();
-  try {
-    Engine::create(*device, *lanes, *b, spec);
-    FAIL() << "nothing was refused";
-  } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("needs " + std::to_string(bytes) + " bytes"), std::string::npos) << e.what();
-    EXPECT_NE(std::string(e.what()).find("largest ghost batch that fits is"), std::string::npos) << e.what();
+  for (const bool ghost_per_lane : {false, true}) {
+    spec.ghost = 1 << 24;
+    spec.ghost_per_lane = ghost_per_lane;
+    const int64_t bytes = Engine::predict_bytes(*device, 2, *b, spec);
+    EXPECT_GT(bytes, int64_t{1} << 45);
+    const int64_t before = Tensor::live_bytes();
+    try {
+      Engine::create(*device, *lanes, *b, spec);
+      FAIL() << "nothing was refused";
+    } catch (const Error& e) {
+      const std::string text = e.what();
+      const auto number = [&](const char* behind) {
+        const size_t at = text.find(behind);
+        return at == std::string::npos ? 0 : std::stoll(text.substr(at + std::strlen(behind)));
+      };
+      EXPECT_EQ(number("needs "), bytes) << text;
+      const int64_t free = number("bytes, got ");
+      spec.ghost = number("largest ghost batch that fits is ");
+      EXPECT_GT(spec.ghost, 0) << text;
+      EXPECT_LE(Engine::predict_bytes(*device, 2, *b, spec), free) << text;
+      ++spec.ghost;
+      EXPECT_GT(Engine::predict_bytes(*device, 2, *b, spec), free) << text;
+    }
+    EXPECT_EQ(Tensor::live_bytes(), before);
   }
-  EXPECT_EQ(Tensor::live_bytes(), before);
 }
 
 TEST(Engine, ProfileCountsEveryMicroBatch) {
@@ -849,6 +952,60 @@ TEST(Engine, ProfileCountsEveryMicroBatch) {
     }
   }
   EXPECT_EQ(affine, 3 * 7 - 1);  // seven affine operations in three directions, the first without its input's gradient
+}
+
+TEST(Engine, AGhostOnALaneIsProfiledAndTracedAsItRuns) {
+  Builder network = residual_network();
+  Owned<Samples> samples = random_samples(32);
+  Session s("cpu", DataType::f32, network, 2, Cut(3, true), 8);  // four ghosts, each of three micro-batches
+  StepSpec spec;
+  spec.ghost = 8;
+  s.engine->set_profiling(true);
+  s.engine->set_tracing(1 << 12);
+  s.step(*samples, 32, spec);
+  for (int32_t i = 0; i < s.engine->profile_entries(); ++i) {
+    ProfileEntry entry;
+    s.engine->profile_entry(i, entry);
+    if (entry.operation < 0) continue;
+    EXPECT_EQ(entry.calls, 4 * 3) << s.engine->profile_name(i);
+  }
+  std::set<int64_t> ghosts;
+  for (int32_t lane = 0; lane < 2; ++lane) {
+    int64_t last = -1, turns = 0;  // a lane is done with a ghost before it begins another
+    for (int64_t i = 0; i < s.engine->trace_events(lane); ++i) {
+      TraceEvent event;
+      s.engine->trace_event(lane, i, event);
+      if (event.micro_batch < 0) continue;
+      ghosts.insert(event.micro_batch);
+      if (event.micro_batch != last) ++turns;
+      EXPECT_GE(event.micro_batch, last);
+      last = event.micro_batch;
+    }
+    EXPECT_LE(turns, 4);
+  }
+  EXPECT_EQ(ghosts, (std::set<int64_t>{0, 1, 2, 3}));
+}
+
+TEST(Engine, AGhostOnALaneTakesAnArenaForEachOfItsMicroBatches) {
+  Builder network = residual_network();
+  Owned<Device> device(Device::create("cpu"));
+  const auto bytes = [&](int32_t lanes, int64_t ghost, bool ghost_per_lane) {
+    EngineSpec spec;
+    spec.micro_batch = 4;
+    spec.ghost = ghost;
+    spec.ghost_per_lane = ghost_per_lane;
+    return Engine::predict_bytes(*device, lanes, *network, spec);
+  };
+  const int64_t arena = bytes(1, 12, true) - bytes(1, 8, true);
+  EXPECT_GT(arena, 0);
+  EXPECT_EQ(bytes(1, 16, true) - bytes(1, 12, true), arena);
+  EXPECT_EQ(bytes(3, 16, true) - bytes(3, 12, true), 3 * arena);
+  EXPECT_GT(bytes(3, 16, false) - bytes(3, 12, false), arena) << "what lives between two norms is the lane's";
+  EXPECT_EQ(bytes(3, 4, true), bytes(3, 4, false)) << "whole in a micro-batch";
+  for (const bool ghost_per_lane : {false, true}) {
+    Session s("cpu", DataType::f32, network, 3, Cut(4, ghost_per_lane), 16);
+    EXPECT_EQ(s.engine->bytes(), bytes(3, 16, ghost_per_lane));
+  }
 }
 
 TEST(Engine, ProfileTellsStatisticsApartOnlyWhereGhostsSpanMicroBatches) {

@@ -12,6 +12,7 @@ struct EngineSpec {
   DataType type = DataType::f32;
   int64_t micro_batch = 32;      // S: capacity of a pass, in rows
   int64_t ghost = 0;             // largest V of a step, in rows; V > S spans micro-batches; 0: no step needs ghosts
+  bool ghost_per_lane = false;   // V > S: one lane runs a whole ghost (true), or all lanes share one at a time
   bool backward = true;          // false: forward only, memory reused more
   bool input_gradient = false;   // whether a step can also give the gradient of its input
   LoadSpec load;                 // height, width, channels as the network's input
@@ -52,9 +53,11 @@ struct TraceEvent {
 
 /// A network compiled for micro-batches of S rows on a device, with its vectors and its lanes' memory.
 /// A batch is cut into ghosts (ceil(B / V), sizes that differ by at most one); with V <= S a micro-batch holds whole
-/// ghosts and lanes never wait for one another; with V > S a ghost spans micro-batches and lanes meet at every batch
-/// norm. Gradients are committed in micro-batch order, running statistics in ghost order, losses in micro-batch order,
-/// in double: results have the same bits for any number of lanes. A step allocates nothing.
+/// ghosts. With V > S a ghost spans micro-batches, which go from one batch norm to the next one after another: on one
+/// lane, which then holds the activations of a whole ghost, or on all lanes, which meet at every batch norm and hold
+/// them once. But for that meeting lanes never wait for one another. Gradients and losses are summed over the
+/// micro-batches of a lane's ghost, then committed in order of micro-batches or ghosts, running statistics in ghost
+/// order: results have the same bits for any number of lanes. A step allocates nothing.
 /// One call at a time.
 class Engine : public Resource {
  public:

@@ -6,6 +6,8 @@ package org.ghostbatch.device;
  * @param type of activations
  * @param microBatch S: rows of one pass of the kernels
  * @param ghost the largest ghost batch V of a step, in rows; 0: no step needs ghosts
+ * @param ghostPerLane how a ghost larger than a micro-batch is run: by one lane whole, or, false,
+ *     by all lanes one at a time
  * @param backward false: forward only, with less memory
  * @param inputGradient whether a step can also give the gradient of its input
  * @param load what is done to samples; its size is the network's input
@@ -14,6 +16,7 @@ public record EngineSpec(
     DataType type,
     int microBatch,
     int ghost,
+    boolean ghostPerLane,
     boolean backward,
     boolean inputGradient,
     LoadSpec load) {
@@ -33,6 +36,7 @@ public record EngineSpec(
           .type(type.binding)
           .micro_batch(microBatch)
           .ghost(ghost)
+          .ghost_per_lane(ghostPerLane)
           .backward(backward)
           .input_gradient(inputGradient)
           .load(loading);

@@ -277,11 +277,12 @@ public final class Network {
    */
   public String summary(Device device, int threads, int batch, int ghost) {
     int whole = ghost == 0 ? batch : Math.min(ghost, batch);
-    int microBatch = MicroBatch.of(this, ghost >= batch ? 0 : ghost);
+    int asked = ghost >= batch ? 0 : ghost;
+    int microBatch = MicroBatch.of(this, asked);
     StringBuilder text = new StringBuilder(summary());
     try (NetworkPlan plan = compile(device)) {
       long bytes =
-          device.predictBytes(threads, plan, trainingSpec(microBatch, hasBatchNorm() ? whole : 0));
+          device.predictBytes(threads, plan, trainingSpec(asked, hasBatchNorm() ? whole : 0));
       text.append(
           String.format(
               Locale.ROOT,
@@ -303,9 +304,20 @@ public final class Network {
     return text.toString();
   }
 
-  private EngineSpec trainingSpec(int microBatch, int ghost) {
+  /**
+   * What the rules make of a ghost batch of {@code asked} rows (0: the whole batch), of which a
+   * step holds at most {@code ghost}.
+   */
+  private EngineSpec trainingSpec(int asked, int ghost) {
     LoadSpec load = LoadSpec.of(inputShape.height(), inputShape.width(), inputShape.channels());
-    return new EngineSpec(DataType.F32, microBatch, ghost, true, false, load);
+    return new EngineSpec(
+        DataType.F32,
+        MicroBatch.of(this, asked),
+        ghost,
+        MicroBatch.ghostPerLane(this, asked),
+        true,
+        false,
+        load);
   }
 
   /** To within 1/64: bytes grow in proportion to the ghost once it spans micro-batches. */
@@ -329,8 +341,7 @@ public final class Network {
   }
 
   private boolean fits(Device device, int threads, NetworkPlan plan, int ghost, long available) {
-    int microBatch = MicroBatch.of(this, ghost);
-    return device.predictBytes(threads, plan, trainingSpec(microBatch, ghost)) <= available;
+    return device.predictBytes(threads, plan, trainingSpec(ghost, ghost)) <= available;
   }
 
   @Override

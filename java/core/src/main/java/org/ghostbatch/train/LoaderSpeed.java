@@ -185,7 +185,8 @@ public record LoaderSpeed(String name, long images, double seconds) {
           device.engine(
               lanes,
               plan,
-              new EngineSpec(DataType.F32, MicroBatch.of(network, 0), 0, false, false, load));
+              new EngineSpec(
+                  DataType.F32, MicroBatch.of(network, 0), 0, false, false, false, load));
       engine.parameters().copyFrom(network.initialParameters(SEED));
       engine.parametersChanged();
     }

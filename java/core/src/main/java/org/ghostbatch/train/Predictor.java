@@ -71,7 +71,9 @@ public final class Predictor implements AutoCloseable {
               LoadSpec.of(shape.height(), shape.width(), shape.channels()), model.normalization());
       engine =
           device.engine(
-              lanes, plan, new EngineSpec(model.precision(), microBatch, 0, false, false, load));
+              lanes,
+              plan,
+              new EngineSpec(model.precision(), microBatch, 0, false, false, false, load));
       runtimes.add(this);
       vectors.copy(parameters, engine.parameters());
       if (statistics != null) {

@@ -478,7 +478,13 @@ public final class Trainer implements AutoCloseable {
     networkPlan = network.compile(device);
     EngineSpec engineSpec =
         new EngineSpec(
-            spec.precision(), microBatch, ghost, true, false, load(network, normalization, spec));
+            spec.precision(),
+            microBatch,
+            ghost,
+            MicroBatch.ghostPerLane(network, asked),
+            true,
+            false,
+            load(network, normalization, spec));
     engine = device.engine(lanes, networkPlan, engineSpec);
     vectors = device.vectors(lanes);
     DataType type = spec.precision().parameterType();

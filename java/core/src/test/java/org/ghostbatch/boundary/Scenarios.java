@@ -869,6 +869,7 @@ final class Scenarios {
             "spec",
             ConvolutionSpec.of(1, HEIGHT, WIDTH, CHANNELS, 4, 3).withPadding(1).withBias(true));
     int ghost = c.pick(0, 3, 20);
+    boolean ghostPerLane = c.coin();
     return () -> {
       try (NetworkPlan plan = bench.device.networkPlan(height, width, channels)) {
         ConvolutionSpec spec =
@@ -890,7 +891,8 @@ final class Scenarios {
         plan.relu("relu", reluSrc);
         plan.linear("head", linearSrc, LinearSpec.of(1, in, out), head, head + 64 * CLASSES);
         EngineSpec engine =
-            new EngineSpec(type, 8, ghost, true, false, LoadSpec.of(HEIGHT, WIDTH, CHANNELS));
+            new EngineSpec(
+                type, 8, ghost, ghostPerLane, true, false, LoadSpec.of(HEIGHT, WIDTH, CHANNELS));
         bench.device.predictBytes(2, plan, engine);
         try (Engine made = bench.device.engine(bench.lanes, plan, engine)) {
           made.step(
@@ -914,6 +916,7 @@ final class Scenarios {
     DataType wanted = c.option("type", type, TYPES);
     int microBatch = c.size("micro-batch", 8);
     int ghost = c.size("ghost", validGhost);
+    boolean ghostPerLane = c.coin();
     boolean backward = c.flag("backward", true);
     boolean inputGradient = c.flag("input gradient", false);
     Supplier<LoadSpec> load = loadSpec(c, Augmentation.NONE, type);
@@ -935,7 +938,8 @@ final class Scenarios {
     int threads = c.count("threads", 2);
     return () -> {
       EngineSpec spec =
-          new EngineSpec(wanted, microBatch, ghost, backward, inputGradient, load.get());
+          new EngineSpec(
+              wanted, microBatch, ghost, ghostPerLane, backward, inputGradient, load.get());
       bench.device.predictBytes(threads, shared.get(), spec);
       try (Engine made = bench.device.engine(lanes.get(), network.get(), spec)) {
         made.step(
@@ -969,6 +973,7 @@ final class Scenarios {
             key.type,
             8,
             key.ghost,
+            true,
             key.backward,
             key.backward,
             LoadSpec.of(HEIGHT, WIDTH, CHANNELS).withAugmentation(Augmentation.CROP_FLIP)));

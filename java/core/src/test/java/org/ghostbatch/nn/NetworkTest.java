@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 import java.util.stream.IntStream;
 import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.DataType;
@@ -283,10 +284,16 @@ class NetworkTest {
               network.inputShape().height(),
               network.inputShape().width(),
               network.inputShape().channels());
-      int microBatch = MicroBatch.of(network, ghost);
-      long bytes =
-          device.predictBytes(
-              2, plan, new EngineSpec(DataType.F32, microBatch, ghost, true, false, load));
+      EngineSpec spec =
+          new EngineSpec(
+              DataType.F32,
+              MicroBatch.of(network, ghost),
+              ghost,
+              MicroBatch.ghostPerLane(network, ghost),
+              true,
+              false,
+              load);
+      long bytes = device.predictBytes(2, plan, spec);
       assertTrue(bytes < gibibytes * (1 << 30), network + ": " + bytes);
     }
   }
@@ -311,10 +318,37 @@ class NetworkTest {
     assertEquals(16, MicroBatch.of(large, 32));
     assertEquals(16, MicroBatch.of(large, 16));
     assertEquals(12, MicroBatch.of(large, 6));
+    Network deep = Network.of(Models.resnet44(10), new SampleShape(32, 32, 3));
+    assertEquals(64, MicroBatch.of(deep, 0));
+    assertEquals(30, MicroBatch.of(deep, 15));
+    assertEquals(32, MicroBatch.of(deep, 32));
+    assertEquals(16, MicroBatch.of(deep, 33));
+    assertEquals(16, MicroBatch.of(deep, 256));
+    assertEquals(64, MicroBatch.of(deep, 257));
+    Set<String> cut = Set.of("resnet20", "resnet44", "resnet110", "wrn-16-4");
     for (String model : Models.names()) {
       Network network = Network.of(Models.byName(model, 10), new SampleShape(32, 32, 3));
-      assertEquals(network.hasConvolution() ? 128 : 256, MicroBatch.of(network, 128), model);
+      int rows = cut.contains(model) ? 16 : network.hasConvolution() ? 128 : 256;
+      assertEquals(rows, MicroBatch.of(network, 128), model);
     }
     assertThrows(IllegalArgumentException.class, () -> MicroBatch.of(plain, -1));
+  }
+
+  @Test
+  void aLaneRunsAGhostUnlessThatIsLargeOrTheBatch() {
+    Network images = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
+    Network vectors = Network.of(Models.f1(10), new SampleShape(28, 28, 1));
+    Network plain = Network.of(Models.softmax(10), new SampleShape(28, 28, 1));
+    Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
+    assertFalse(MicroBatch.ghostPerLane(images, 0));
+    assertTrue(MicroBatch.ghostPerLane(images, 1));
+    assertTrue(MicroBatch.ghostPerLane(images, 256));
+    assertFalse(MicroBatch.ghostPerLane(images, 257));
+    assertTrue(MicroBatch.ghostPerLane(vectors, 512));
+    assertFalse(MicroBatch.ghostPerLane(vectors, 513));
+    assertFalse(MicroBatch.ghostPerLane(plain, 100), "no batch norm");
+    assertTrue(MicroBatch.ghostPerLane(large, 16));
+    assertFalse(MicroBatch.ghostPerLane(large, 17), "27 million values a sample");
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ghostPerLane(plain, -1));
   }
 }

@@ -152,7 +152,7 @@ class Bf16Test {
         Network network = Network.of(LAYERS, TinyData.SHAPE);
         Lanes lanes = device.lanes(2);
         NetworkPlan plan = network.compile(device);
-        EngineSpec spec = new EngineSpec(type, 8, 8, true, true, LoadSpec.of(8, 8, 1));
+        EngineSpec spec = new EngineSpec(type, 8, 8, false, true, true, LoadSpec.of(8, 8, 1));
         Engine engine = device.engine(lanes, plan, spec);
         engine.parameters().copyFrom(network.initialParameters(1));
         engine.statistics().copyFrom(network.initialStatistics());

@@ -46,13 +46,14 @@ class SteadyStateTest {
 
     /**
      * Whole ghosts with dropout, augmentation and layer-wise rates; ghosts that span micro-batches,
-     * with weights.
+     * on all lanes and on one each, with weights.
      */
     private Soak() {
       List<Layer> layers = new ArrayList<>(TinyData.convolutional().layers());
       layers.add(layers.size() - 1, Dropout.of(0.3));
       trainer(new Sequential(layers), 7, Lars.of(), Augmentation.PAD_CROP_FLIP);
       trainer(TinyData.convolutional(), 0, Adam.of().weightDecay(1e-4), Augmentation.NONE);
+      trainer(TinyData.convolutional(), 40, Adam.of(), Augmentation.NONE);
       int[] all = new int[data.count()];
       for (int i = 0; i < all.length; i++) {
         all[i] = i;
@@ -85,8 +86,8 @@ class SteadyStateTest {
         for (int r = 0; r < rows.length; r++) {
           rows[r] = (int) ((steps * 31 + r * 7) & 255);
         }
-        int trainer = (int) (steps & 1);
-        int batch = BATCH + (int) (steps >> 1 & 1); // ragged now and then
+        int trainer = (int) (steps % 3);
+        int batch = BATCH + (int) (steps / 3 & 1); // ragged now and then
         trainers
             .get(trainer)
             .step(samples, rows, batch, trainer == 0 ? null : weights, 1e-3, steps);

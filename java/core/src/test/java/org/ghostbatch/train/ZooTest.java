@@ -200,6 +200,7 @@ class ZooTest {
                       microBatch,
                       5,
                       true,
+                      true,
                       false,
                       LoadSpec.of(9, 8, 2)
                           .withNormalization(1 / 128.0, List.of(1.0, 1.0), List.of(1.0, 1.0))))) {

@@ -216,7 +216,7 @@ class DirectConvolution final : public Affine {
     T* const copy = scratch.as<T>();
     T* const diff = copy + round_up(g.src_elements, kLine);
     T* const shifted = diff + round_up(g.diff_elements, kLine);
-    std::memset(scratch.data, 0, static_cast<size_t>(gradient_elements() * kSize));  // what images do not write
+    zero_padding(copy, diff, shifted);
     std::fill_n(packed_diff_weights.as<float>(), packed_diff_weights.elements, 0.0f);
     const int64_t of_column = spec_.filters * kPair;
     GradientCall call{};
@@ -307,6 +307,21 @@ class DirectConvolution final : public Affine {
       implementation_ += (implementation_.empty() ? "" : " | ") + (mine ? own : rest.substr(at, end - at));
       at = end == std::string::npos ? rest.size() : end + 3;
       if (!backward) break;
+    }
+  }
+
+  /// What no image writes, and later columns of which an image may write the first.
+  void zero_padding(T* copy, T* diff, T* shifted) const {
+    const GradientShape& g = gradient_;
+    if (g.channels != spec_.channels) std::memset(copy, 0, static_cast<size_t>(g.src_elements * kSize));
+    const int64_t left = g.diff_left * spec_.filters * kPair;
+    const int64_t right = left + spec_.out_width() / kPair * spec_.filters * kPair;
+    for (T* row : {diff, shifted}) {
+      if (row == shifted && kPair == 1) break;
+      for (int64_t y = 0; y < spec_.out_height(); ++y, row += g.diff_row) {
+        std::memset(row, 0, static_cast<size_t>(left * kSize));
+        std::memset(row + right, 0, static_cast<size_t>((g.diff_row - right) * kSize));
+      }
     }
   }
 

@@ -14,6 +14,9 @@ record Comparison(Case what, Peer peer) {
   /** How long a limit is measured, as a share of the others' time. */
   private static final double LIMIT_SHARE = 0.25;
 
+  /** Bytes of the smallest copy that can be measured. */
+  private static final long LEAST_COPY = 1024;
+
   /** A side, and the case as it is put to it. */
   record Peer(Side side, Case what) {
     String title() {
@@ -86,7 +89,7 @@ record Comparison(Case what, Peer peer) {
         : new Case(
             "limits",
             "copy",
-            Long.toString(Math.max(128, Math.round(prepared.bytes()))),
+            Long.toString(Math.max(LEAST_COPY, Math.round(prepared.bytes()))),
             "f32",
             "",
             0,

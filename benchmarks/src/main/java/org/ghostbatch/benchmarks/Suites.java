@@ -19,6 +19,7 @@ final class Suites {
     return switch (suite) {
       case "kernels" -> kernels(threads, libtorch);
       case "step" -> steps(threads, libtorch);
+      case "binding" -> comparisons(kernel("relu", "16", "f32", "forward", 0, 1), libtorch);
       default ->
           throw new IllegalArgumentException(
               "[bench] needs --suite kernels, step, loader or binding, got " + suite);

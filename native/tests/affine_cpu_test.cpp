@@ -489,7 +489,7 @@ TEST(DirectConvolution, MatchesPlainLoops) {
   int64_t compared = 0;
   for (DataType type : {DataType::f32, DataType::bf16}) {
     if (type == DataType::bf16 && !cpu::supports_bf16()) continue;
-    for (int64_t size : {1, 2, 5, 8, 9, 16, 17, 28, 33}) {
+    for (int64_t size : {1, 2, 5, 9, 16, 19}) {
       for (auto [channels, filters] : {std::pair<int64_t, int64_t>{1, 16}, {3, 32}, {16, 16}, {20, 48}, {48, 32}}) {
         for (int64_t kernel : {1, 3, 5}) {
           for (int64_t stride : {1, 2}) {

@@ -67,7 +67,6 @@ final class BenchCommand implements Callable<Integer> {
   @Option(
       names = "--precision",
       paramLabel = "P",
-      defaultValue = "f32",
       description = "f32 or bf16, of what --kernel or --model names. Default: f32.")
   private String precision;
 
@@ -196,13 +195,26 @@ final class BenchCommand implements Callable<Integer> {
           "needs --kernel with --suite kernels and --model with --suite step, got --suite "
               + suite);
     }
-    if (kernel != null && shape == null) {
-      throw new UsageException("--kernel needs --shape");
+    if (kernel == null ? shape != null : shape == null) {
+      throw new UsageException("needs --kernel and --shape together, got one of them");
+    }
+    boolean some = precision != null || direction != null || ghost != null || microBatch != null;
+    if (some && kernel == null && model == null) {
+      throw new UsageException(
+          "--precision, --direction, --ghost and --micro-batch need --kernel or --model");
+    }
+    if (microBatch != null && model == null) {
+      throw new UsageException("--micro-batch needs --model");
+    }
+    if (!device.backend().equals("cpu")) {
+      throw new UsageException("--suite " + suite + " needs backend cpu, got " + device.backend());
     }
     if (baseline != null && !Files.isReadable(baseline)) {
       throw new UsageException("--baseline needs a file, got " + baseline);
     }
-    UsageException.check(() -> DataType.of(precision));
+    String type = precision == null ? "f32" : precision;
+    UsageException.check(() -> DataType.of(type));
+    int rows = ghostRows();
     String root = System.getProperty("ghostbatch.root");
     if (root == null) {
       throw new UsageException(
@@ -214,9 +226,9 @@ final class BenchCommand implements Callable<Integer> {
             .put("suite", suite)
             .put("name", network ? model : kernel)
             .put("shape", network ? Integer.toString(batch) : shape)
-            .put("precision", precision)
+            .put("precision", type)
             .put("direction", direction != null ? direction : network ? "train" : "forward")
-            .put("ghost", ghostRows())
+            .put("ghost", rows)
             .put("micro_batch", microBatch)
             .put("threads", device.threads())
             .put("compare", compare == null ? "none" : compare)

@@ -282,10 +282,16 @@ class DataTest {
             "bench --suite kernels --kernel relu --shape 4 --precision f8",
             "bench --suite step --model f1 --ghost some",
             "bench --suite step --baseline " + folder.resolve("none.json"),
+            "bench --suite kernels --shape 4",
+            "bench --suite kernels --precision bf16",
+            "bench --suite kernels --kernel relu --shape 4 --micro-batch 16",
+            "bench --suite step --backend reference",
             "bench --suite binding", // here is no source tree
             "bench")) {
       Cli cli = Cli.line(line);
       assertEquals(Main.BAD_USAGE, cli.status(), line + ": " + cli.err());
+      // Each for its own reason, not because the benchmarks' sources are not at hand.
+      assertEquals(line.endsWith("binding"), cli.err().contains("source tree"), line);
     }
   }
 

@@ -27,9 +27,8 @@ final class Binding {
         rows.add(
             Row.ofCall(
                 result.getPrimaryResult().getLabel(),
-                nanoseconds.getMean() / 1e6,
-                nanoseconds.getMin() / 1e6,
-                nanoseconds.getMax() / 1e6));
+                new Figure(nanoseconds.getMean(), nanoseconds.getMin(), nanoseconds.getMax())
+                    .times(1e-6)));
       }
     } catch (RunnerException e) {
       throw new IllegalStateException("[bench] JMH: " + e.getMessage(), e);

@@ -23,7 +23,10 @@ record Comparison(Case what, Peer peer) {
       String title =
           what.name().equals("convolutions") ? side.title() + "'s convolutions" : side.title();
       return switch (what.spelling()) {
-        case "", "plain" -> title;
+        case "", "plain" ->
+            side == Side.GHOSTBATCH
+                ? title + ", batch " + what.shape() + " on " + what.threads()
+                : title;
         case "lanes" -> what.ghost() > 0 ? title + ", " + what.ghost() + " rows" : title;
         default -> title + ", " + what.spelling();
       };
@@ -40,61 +43,106 @@ record Comparison(Case what, Peer peer) {
   Row run(Path root, int rounds, double seconds) {
     List<Worker> workers = new ArrayList<>();
     try {
-      Worker ours = start(workers, Side.GHOSTBATCH, root);
-      Worker.Prepared prepared = ours.prepare(what);
-      Worker theirs = null;
+      Timed ours = new Timed(workers, Side.GHOSTBATCH, what, root);
+      Timed limit = new Timed(workers, Side.NATIVE, limit(what, ours.prepared), root);
+      Timed theirs = null;
+      Timed theirLimit = null;
       if (peer != null) {
-        theirs = start(workers, peer.side, root);
-        theirs.prepare(peer.what);
-      }
-      Case limited = limit(prepared);
-      Worker limit = start(workers, Side.NATIVE, root);
-      double limitWork = work(limit.prepare(limited));
-
-      Turns ourTurns = new Turns();
-      Turns theirTurns = new Turns();
-      Turns limitTurns = new Turns();
-      for (int round = 0; round < rounds; round++) {
-        ourTurns.add(ours.measure(seconds));
-        if (theirs != null) {
-          theirTurns.add(theirs.measure(seconds));
+        theirs = new Timed(workers, peer.side, peer.what, root);
+        if (peer.side == Side.GHOSTBATCH) { // which does other work, or on other threads
+          theirLimit = new Timed(workers, Side.NATIVE, limit(peer.what, theirs.prepared), root);
         }
-        limitTurns.add(limit.measure(seconds * LIMIT_SHARE));
       }
-      // Flops or bytes a second, then the time that the case's own would take.
-      Turns ideal = limitTurns.times(work(prepared) / limitWork);
-      Row row =
-          Row.of(what, ourTurns, prepared.kernel(), formula(), limited.name())
-              .withLimit(limitWork / limitTurns.median(), ideal.ratio(ourTurns).median());
-      return peer == null ? row : row.withPeer(peer.title(), theirTurns, ourTurns);
+      for (int round = 0; round < rounds; round++) {
+        ours.measure(seconds);
+        limit.measure(seconds * LIMIT_SHARE);
+        if (theirs != null) {
+          theirs.measure(seconds);
+        }
+        if (theirLimit != null) {
+          theirLimit.measure(seconds * LIMIT_SHARE);
+        }
+      }
+      double outside = ours.worker.outside();
+
+      Row.Peer beside = null;
+      if (peer != null) {
+        Turns ratios =
+            theirLimit == null
+                ? theirs.turns.ratio(ours.turns)
+                : ours.share(limit).ratio(theirs.share(theirLimit));
+        beside =
+            new Row.Peer(
+                peer.title(),
+                1e3 * theirs.turns.figure().median(),
+                theirs.turns.peakBytes(),
+                ratios.figure());
+      }
+      return new Row(
+          what,
+          ours.turns.figure().times(1e3),
+          ours.turns.peakBytes(),
+          beside,
+          new Row.Limit(
+              limit.what.name(),
+              formula(),
+              limit.work() / limit.turns.figure().median(),
+              ours.share(limit).figure().median()),
+          outside,
+          ours.prepared.kernel());
     } finally {
       workers.forEach(Worker::close);
     }
   }
 
-  private Worker start(List<Worker> workers, Side side, Path root) {
-    Worker worker = side.start(root, what.threads());
-    workers.add(worker);
-    return worker;
+  /** A case in a process, and what it took so far. */
+  private static final class Timed {
+    final Case what;
+    final Worker worker;
+    final Worker.Prepared prepared;
+    final Turns turns = new Turns();
+
+    Timed(List<Worker> workers, Side side, Case what, Path root) {
+      this.what = what;
+      worker = side.start(root, what.threads());
+      workers.add(worker);
+      prepared = worker.prepare(what);
+    }
+
+    void measure(double seconds) {
+      turns.add(worker.measure(seconds));
+    }
+
+    double work() {
+      return Comparison.work(prepared);
+    }
+
+    /**
+     * What of a limit is reached, turn by turn: the time that this work would take there, over
+     * ours.
+     */
+    Turns share(Timed limit) {
+      return limit.turns.times(work() / limit.work()).ratio(turns);
+    }
   }
 
   private static double work(Worker.Prepared prepared) {
     return prepared.flops() > 0 ? prepared.flops() : prepared.bytes();
   }
 
-  /** What bounds this case on this machine. */
-  private Case limit(Worker.Prepared prepared) {
-    return prepared.flops() > 0
-        ? new Case("limits", "fma", "1", what.precision(), "", 0, what.threads(), "")
-        : new Case(
-            "limits",
-            "copy",
-            Long.toString(Math.max(LEAST_COPY, Math.round(prepared.bytes()))),
-            "f32",
-            "",
-            0,
-            what.threads(),
-            "");
+  /** What bounds a case on this machine. */
+  private static Case limit(Case what, Worker.Prepared prepared) {
+    String name = prepared.flops() > 0 ? "fma" : "copy";
+    long bytes = Math.max(LEAST_COPY, Math.round(prepared.bytes()));
+    return new Case(
+        "limits",
+        name,
+        name.equals("fma") ? "1" : Long.toString(bytes),
+        name.equals("fma") ? what.precision() : "f32",
+        "",
+        0,
+        what.threads(),
+        "");
   }
 
   private String formula() {

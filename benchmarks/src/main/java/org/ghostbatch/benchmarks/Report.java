@@ -21,6 +21,7 @@ final class Report {
           "most",
           "limit",
           "of it",
+          "outside",
           "MiB",
           "peer's MiB",
           "kernel");
@@ -61,11 +62,14 @@ final class Report {
     page.append("`").append(command).append("`\n\n");
     page.append(
         "Milliseconds of one run, median of the turns; ratio: the peer's time over ours, pair by"
-            + " pair, median, least and most. Limit: the FMA peak or the copy bandwidth of the same"
-            + " threads, measured in the same turns, and the share of it that is reached. MiB: the most that the process held.\n\n");
+            + " pair, median, least and most (of GhostBatch beside itself: what one reaches of its"
+            + " limit over what the other reaches of its own). Limit: the FMA peak or the copy"
+            + " bandwidth of the same threads, measured in the same turns, and the share of it that"
+            + " is reached. Outside: lane time of a step that no kernel ran in. MiB: the most that"
+            + " the process held.\n\n");
     page.append(machine()).append(".\n\n");
     page.append("| ").append(String.join(" | ", COLUMNS)).append(" |\n");
-    page.append("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
+    page.append("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
     for (Row row : rows) {
       page.append("| ").append(String.join(" | ", cells(row))).append(" |\n");
     }
@@ -73,19 +77,21 @@ final class Report {
   }
 
   private static List<String> cells(Row row) {
-    boolean alone = row.peer() == null;
+    Row.Peer peer = row.peer();
+    Row.Limit limit = row.limit();
     return List.of(
         row.what().toString(),
-        milliseconds(row.oursMs()),
-        alone ? "" : row.peer(),
-        alone ? "" : milliseconds(row.peerMs()),
-        alone ? "" : ratio(row.ratio()),
-        alone ? "" : ratio(row.ratioMin()),
-        alone ? "" : ratio(row.ratioMax()),
-        row.limitText(),
-        row.limit().equals("none") ? "" : ratio(row.ofLimit()),
-        mebibytes(row.what(), row.oursPeakBytes()),
-        alone ? "" : mebibytes(row.what(), row.peerPeakBytes()),
+        milliseconds(row.ms().median()),
+        peer == null ? "" : peer.name(),
+        peer == null ? "" : milliseconds(peer.ms()),
+        peer == null ? "" : ratio(peer.ratio().median()),
+        peer == null ? "" : ratio(peer.ratio().least()),
+        peer == null ? "" : ratio(peer.ratio().most()),
+        limit == null ? "" : limit.toString(),
+        limit == null ? "" : ratio(limit.share()),
+        row.outside() < 0 ? "" : String.format(Locale.ROOT, "%.1f %%", 100 * row.outside()),
+        mebibytes(row.what(), row.peakBytes()),
+        peer == null ? "" : mebibytes(row.what(), peer.peakBytes()),
         row.kernel().replace(" | ", ", "));
   }
 
@@ -102,12 +108,12 @@ final class Report {
                   cells.add(
                       List.of(
                           row.what().toString(),
-                          row.peer() == null ? "" : row.peer(),
-                          ratio(row.oursMs() / then.oursMs()),
-                          ratio(row.oursMsMin() / then.oursMsMax()),
-                          ratio(row.oursMsMax() / then.oursMsMin()),
-                          ratio(row.ofLimit()),
-                          ratio(then.ofLimit()))));
+                          row.peer() == null ? "" : row.peer().name(),
+                          ratio(row.ms().median() / then.ms().median()),
+                          ratio(row.ms().least() / then.ms().most()),
+                          ratio(row.ms().most() / then.ms().least()),
+                          row.limit() == null ? "" : ratio(row.limit().share()),
+                          then.limit() == null ? "" : ratio(then.limit().share()))));
     }
     return cells;
   }

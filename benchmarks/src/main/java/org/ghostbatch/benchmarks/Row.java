@@ -7,113 +7,50 @@ import org.ghostbatch.io.JsonObject;
 /**
  * What was measured of a case.
  *
- * @param what the case
- * @param oursMs median of the turns, with the least and the most
+ * @param ms of ours
+ * @param peakBytes the most memory that our process held
  * @param peer who was measured beside; null: nobody
- * @param ratio peer's time over ours, median of the turns, with the least and the most
- * @param limit {@code fma} or {@code copy}: what bounds it; {@code none} of a call
- * @param formula the flops or bytes that are counted
- * @param limitPerSecond flops or bytes a second, measured in the same turns
- * @param ofLimit share of that which is reached
+ * @param limit what bounds the case; null: nothing that is measured
+ * @param outside share of a step's lane time that no kernel ran in; negative: not measured
  * @param kernel name of the implementation
  */
 record Row(
-    Case what,
-    double oursMs,
-    double oursMsMin,
-    double oursMsMax,
-    long oursPeakBytes,
-    String peer,
-    double peerMs,
-    long peerPeakBytes,
-    double ratio,
-    double ratioMin,
-    double ratioMax,
-    String limit,
-    String formula,
-    double limitPerSecond,
-    double ofLimit,
-    String kernel) {
+    Case what, Figure ms, long peakBytes, Peer peer, Limit limit, double outside, String kernel) {
 
-  static Row of(Case what, Turns ours, String kernel, String formula, String limit) {
-    return new Row(
-        what,
-        1e3 * ours.median(),
-        1e3 * ours.min(),
-        1e3 * ours.max(),
-        ours.peakBytes(),
-        null,
-        0,
-        0,
-        0,
-        0,
-        0,
-        limit,
-        formula,
-        0,
-        0,
-        kernel);
+  /**
+   * @param ratio the peer's time over ours, turn by turn; of GhostBatch beside itself, our share of
+   *     the limit over the peer's of its own
+   */
+  record Peer(String name, double ms, long peakBytes, Figure ratio) {}
+
+  /**
+   * @param name {@code fma} or {@code copy}
+   * @param formula the flops or bytes that are counted
+   * @param perSecond flops or bytes, measured in the same turns
+   * @param share of that which is reached
+   */
+  record Limit(String name, String formula, double perSecond, double share) {
+    /** In words, as in {@code 231 GFLOP/s}. */
+    @Override
+    public String toString() {
+      String unit = name.equals("fma") ? "GFLOP/s" : "GB/s";
+      return String.format(Locale.ROOT, "%.0f %s", perSecond / 1e9, unit);
+    }
   }
 
   /** A call whose work is next to nothing. */
-  static Row ofCall(String method, double ms, double least, double most) {
+  static Row ofCall(String method, Figure ms) {
     Case what = new Case("binding", method, "16", "f32", "forward", 0, 1, "");
-    return new Row(what, ms, least, most, 0, null, 0, 0, 0, 0, 0, "none", "", 0, 0, "JavaCPP");
-  }
-
-  Row withLimit(double perSecond, double share) {
-    return new Row(
-        what,
-        oursMs,
-        oursMsMin,
-        oursMsMax,
-        oursPeakBytes,
-        peer,
-        peerMs,
-        peerPeakBytes,
-        ratio,
-        ratioMin,
-        ratioMax,
-        limit,
-        formula,
-        perSecond,
-        share,
-        kernel);
-  }
-
-  Row withPeer(String name, Turns peer, Turns ours) {
-    Turns ratios = peer.ratio(ours);
-    return new Row(
-        what,
-        oursMs,
-        oursMsMin,
-        oursMsMax,
-        oursPeakBytes,
-        name,
-        1e3 * peer.median(),
-        peer.peakBytes(),
-        ratios.median(),
-        ratios.min(),
-        ratios.max(),
-        limit,
-        formula,
-        limitPerSecond,
-        ofLimit,
-        kernel);
+    return new Row(what, ms, 0, null, null, -1, "JavaCPP");
   }
 
   /** Whether both measured the same. */
   boolean matches(Row other) {
-    return what.equals(other.what) && Objects.equals(peer, other.peer);
+    return what.equals(other.what) && Objects.equals(peerName(), other.peerName());
   }
 
-  /** The limit in words, as in {@code 231 GFLOP/s}. */
-  String limitText() {
-    if (limit.equals("none")) {
-      return "";
-    }
-    return String.format(
-        Locale.ROOT, "%.0f %s", limitPerSecond / 1e9, limit.equals("fma") ? "GFLOP/s" : "GB/s");
+  private String peerName() {
+    return peer == null ? null : peer.name;
   }
 
   JsonObject json() {
@@ -127,28 +64,32 @@ record Row(
             .put("ghost", what.ghost())
             .put("threads", what.threads())
             .put("spelling", what.spelling())
-            .put("ours_ms", oursMs)
-            .put("ours_ms_min", oursMsMin)
-            .put("ours_ms_max", oursMsMax)
-            .put("ours_peak_bytes", oursPeakBytes)
-            .put("peer", peer);
+            .put("ours_ms", ms.median())
+            .put("ours_ms_min", ms.least())
+            .put("ours_ms_max", ms.most())
+            .put("ours_peak_bytes", peakBytes)
+            .put("peer", peerName());
     if (peer != null) {
-      json.put("peer_ms", peerMs)
-          .put("peer_peak_bytes", peerPeakBytes)
-          .put("ratio", ratio)
-          .put("ratio_min", ratioMin)
-          .put("ratio_max", ratioMax);
+      json.put("peer_ms", peer.ms)
+          .put("peer_peak_bytes", peer.peakBytes)
+          .put("ratio", peer.ratio.median())
+          .put("ratio_min", peer.ratio.least())
+          .put("ratio_max", peer.ratio.most());
     }
-    return json.put("limit", limit)
-        .put("formula", formula)
-        .put("limit_per_second", limitPerSecond)
-        .put("of_limit", ofLimit)
-        .put("kernel", kernel);
+    json.put("limit", limit == null ? null : limit.name);
+    if (limit != null) {
+      json.put("formula", limit.formula)
+          .put("limit_per_second", limit.perSecond)
+          .put("of_limit", limit.share);
+    }
+    if (outside >= 0) {
+      json.put("outside_kernels", outside);
+    }
+    return json.put("kernel", kernel);
   }
 
   static Row of(JsonObject json) {
-    boolean alone = json.isNull("peer");
-    return new Row(
+    Case what =
         new Case(
             json.getString("suite"),
             json.getString("name"),
@@ -157,21 +98,35 @@ record Row(
             json.getString("direction"),
             json.getInt("ghost"),
             json.getInt("threads"),
-            json.getString("spelling")),
-        json.getDouble("ours_ms"),
-        json.getDouble("ours_ms_min"),
-        json.getDouble("ours_ms_max"),
+            json.getString("spelling"));
+    Peer peer =
+        json.isNull("peer")
+            ? null
+            : new Peer(
+                json.getString("peer"),
+                json.getDouble("peer_ms"),
+                json.getLong("peer_peak_bytes"),
+                figure(json, "ratio"));
+    Limit limit =
+        json.isNull("limit")
+            ? null
+            : new Limit(
+                json.getString("limit"),
+                json.getString("formula"),
+                json.getDouble("limit_per_second"),
+                json.getDouble("of_limit"));
+    return new Row(
+        what,
+        figure(json, "ours_ms"),
         json.getLong("ours_peak_bytes"),
-        alone ? null : json.getString("peer"),
-        alone ? 0 : json.getDouble("peer_ms"),
-        alone ? 0 : json.getLong("peer_peak_bytes"),
-        alone ? 0 : json.getDouble("ratio"),
-        alone ? 0 : json.getDouble("ratio_min"),
-        alone ? 0 : json.getDouble("ratio_max"),
-        json.getString("limit"),
-        json.getString("formula"),
-        json.getDouble("limit_per_second"),
-        json.getDouble("of_limit"),
+        peer,
+        limit,
+        json.has("outside_kernels") ? json.getDouble("outside_kernels") : -1,
         json.getString("kernel"));
+  }
+
+  private static Figure figure(JsonObject json, String name) {
+    return new Figure(
+        json.getDouble(name), json.getDouble(name + "_min"), json.getDouble(name + "_max"));
   }
 }

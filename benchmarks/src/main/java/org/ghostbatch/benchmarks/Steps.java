@@ -8,6 +8,8 @@ import org.ghostbatch.data.Normalization;
 import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.device.Engine;
+import org.ghostbatch.device.ProfileEntry;
 import org.ghostbatch.device.Samples;
 import org.ghostbatch.nn.ModelFile;
 import org.ghostbatch.nn.Models;
@@ -86,6 +88,7 @@ public final class Steps {
     private final int[] rows;
     private final String kernel;
     private final double flops;
+    private final int threads;
     private long steps;
 
     Train(Case what) {
@@ -96,7 +99,8 @@ public final class Steps {
       int[] labels = IntStream.range(0, batch).map(i -> i % CLASSES).toArray();
       rows = IntStream.range(0, batch).toArray();
       flops = Steps.flops(what);
-      device = Device.of("cpu", what.threads());
+      threads = what.threads();
+      device = Device.of("cpu", threads);
       try {
         Trainer.Builder builder =
             Trainer.of(layers(what))
@@ -143,6 +147,23 @@ public final class Steps {
     @Override
     public void run() {
       trainer.step(samples, rows, rows.length, null, 1e-3, steps++);
+    }
+
+    /** The update, which the profile does not know, counts as outside; so does waiting. */
+    @Override
+    public double outsideKernels() {
+      Engine engine = trainer.engine();
+      engine.profile(true);
+      long begin = System.nanoTime();
+      run();
+      double wall = (System.nanoTime() - begin) / 1e9;
+      double kernels =
+          engine.profile().stream()
+              .filter(entry -> !entry.name().equals("wait"))
+              .mapToDouble(ProfileEntry::seconds)
+              .sum();
+      engine.profile(false);
+      return 1 - kernels / (threads * wall);
     }
 
     @Override

@@ -19,10 +19,11 @@ final class Suites {
     return switch (suite) {
       case "kernels" -> kernels(threads, libtorch);
       case "step" -> steps(threads, libtorch);
+      case "scaling" -> scaling(threads);
       case "binding" -> comparisons(kernel("relu", "16", "f32", "forward", 0, 1), libtorch);
       default ->
           throw new IllegalArgumentException(
-              "[bench] needs --suite kernels, step, loader or binding, got " + suite);
+              "[bench] needs --suite kernels, step, scaling, loader or binding, got " + suite);
     };
   }
 
@@ -138,6 +139,19 @@ final class Suites {
       comparisons.add(beside(large, Side.LIBTORCH_DEFAULTS, large.withSpelling("chunk")));
     }
     return comparisons;
+  }
+
+  /** The same network on more threads and with a larger batch, as shares of the FMA peak. */
+  private static List<Comparison> scaling(int threads) {
+    List<Comparison> all = new ArrayList<>();
+    for (String precision : PRECISIONS) {
+      Case what = step("resnet44", 1024, precision, "train", 128, threads);
+      all.add(beside(what, Side.GHOSTBATCH, step("resnet44", 1024, precision, "train", 128, 1)));
+    }
+    // Of fewer layers, so that what an update costs besides weighs more.
+    Case large = step("resnet20", 65536, "bf16", "train", 128, threads);
+    all.add(beside(large, Side.GHOSTBATCH, step("resnet20", 1024, "bf16", "train", 128, threads)));
+    return all;
   }
 
   private static Case step(

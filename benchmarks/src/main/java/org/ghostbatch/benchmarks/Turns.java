@@ -3,7 +3,7 @@ package org.ghostbatch.benchmarks;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What one side took, turn by turn. */
+/** Seconds that one side took for a run, turn by turn. */
 final class Turns {
   private final List<Double> values = new ArrayList<>();
   private long peakBytes;
@@ -13,6 +13,7 @@ final class Turns {
     peakBytes = Math.max(peakBytes, measurement.peakBytes());
   }
 
+  /** The most memory that the side has held. */
   long peakBytes() {
     return peakBytes;
   }
@@ -32,17 +33,7 @@ final class Turns {
     return product;
   }
 
-  double min() {
-    return values.stream().mapToDouble(value -> value).min().orElseThrow();
-  }
-
-  double max() {
-    return values.stream().mapToDouble(value -> value).max().orElseThrow();
-  }
-
-  double median() {
-    double[] sorted = values.stream().mapToDouble(value -> value).sorted().toArray();
-    int middle = sorted.length / 2;
-    return sorted.length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  Figure figure() {
+    return Figure.of(values.stream().mapToDouble(value -> value).toArray());
   }
 }

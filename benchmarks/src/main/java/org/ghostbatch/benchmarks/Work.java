@@ -14,6 +14,14 @@ public interface Work extends AutoCloseable {
   /** Does the work once. */
   void run();
 
+  /**
+   * Does the work once more, with a profile: 1 - time of all kernels / (threads x wall time).
+   * Negative where there is no profile.
+   */
+  default double outsideKernels() {
+    return -1;
+  }
+
   @Override
   void close();
 }

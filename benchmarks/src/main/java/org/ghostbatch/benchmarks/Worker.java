@@ -62,6 +62,11 @@ final class Worker implements AutoCloseable {
         Double.parseDouble(answer.get("seconds")), Long.parseLong(answer.get("peak_bytes")));
   }
 
+  /** Share of one run's lane time that no kernel ran in; negative where that cannot be told. */
+  double outside() {
+    return Double.parseDouble(ask("outside").get("share"));
+  }
+
   private Map<String, String> ask(String request) {
     requests.println(request);
     String answer;

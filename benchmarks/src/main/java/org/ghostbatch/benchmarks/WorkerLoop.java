@@ -19,6 +19,7 @@ import java.util.function.Function;
  * <pre>
  * prepare suite=kernels name=gbn ...   flops=... bytes=... kernel=NAME
  * measure SECONDS                      seconds=... calls=... peak_bytes=...
+ * outside                              share=...
  * </pre>
  *
  * An answer may be {@code error=TEXT}. {@code seconds} is the mean of {@code calls} runs. Ends with
@@ -58,6 +59,8 @@ public final class WorkerLoop {
                   work.kernel().replace(' ', '_'));
         } else if (work == null) {
           answer = "error=needs a case to be prepared";
+        } else if (words[0].equals("outside")) {
+          answer = "share=" + work.outsideKernels();
         } else {
           answer = measure(work, Double.parseDouble(words[1]));
         }

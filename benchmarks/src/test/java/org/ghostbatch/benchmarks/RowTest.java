@@ -23,27 +23,33 @@ class RowTest {
 
   private static Row row(double factor) {
     Turns ours = turns(1 * factor, 4 * factor, 2 * factor);
-    return Row.of(GBN, ours, "simd", "x read", "copy")
-        .withLimit(30e9, 0.5)
-        .withPeer("libtorch, fold", turns(3 * factor, 8 * factor, 8 * factor), ours);
+    Turns theirs = turns(3 * factor, 8 * factor, 8 * factor);
+    return new Row(
+        GBN,
+        ours.figure().times(1e3),
+        ours.peakBytes(),
+        new Row.Peer("libtorch, fold", 8 * factor, 1 << 20, theirs.ratio(ours).figure()),
+        new Row.Limit("copy", "x read", 30e9, 0.5),
+        0.012,
+        "simd");
+  }
+
+  private static Row alone() {
+    return Row.ofCall("relu", new Figure(3, 2, 4));
   }
 
   @Test
   void ratiosAreTakenTurnByTurn() {
-    Row row = row(1);
-    assertEquals(3, row.ratio()); // of 3/1, 8/4, 8/2, not 8/2 of the medians
-    assertEquals(2, row.ratioMin());
-    assertEquals(4, row.ratioMax());
-    assertEquals(2, row.oursMs());
-    assertEquals(8, row.peerMs());
-    assertEquals(4000, row.oursPeakBytes());
-    assertEquals(8000, row.peerPeakBytes());
-    assertEquals(2.5, turns(1, 2, 3, 4).median() * 1e3);
+    // Of 3/1, 8/4, 8/2, not 8/2 of the medians.
+    assertEquals(new Figure(3, 2, 4), row(1).peer().ratio());
+    assertEquals(new Figure(2, 1, 4), row(1).ms());
+    assertEquals(4000, row(1).peakBytes());
+    assertEquals(2.5, turns(1, 2, 3, 4).figure().median() * 1e3);
   }
 
   @Test
   void aRowSurvivesItsFile() {
-    for (Row row : List.of(row(1), Row.of(GBN, turns(3), "simd", "f", "fma").withLimit(1e9, 0.1))) {
+    for (Row row : List.of(row(1), alone())) {
       JsonObject json = Json.parseObject(Json.write(row.json()));
       assertEquals(row, Row.of(json));
     }
@@ -74,10 +80,11 @@ class RowTest {
     String text = new Report(List.of(row(0.5)), List.of(row(1))).text();
     assertTrue(
         text.contains("gbn 256,8,8,64 bf16 both ghost 128  1.00  libtorch, fold  4.00"), text);
-    assertTrue(text.contains("3.00   2.00   4.00  30 GB/s  0.50                    simd"), text);
+    assertTrue(
+        text.contains("3.00   2.00   4.00  30 GB/s  0.50   1.2 %                     simd"), text);
     // Halved; least and most are those that the turns allow.
     assertTrue(text.contains("libtorch, fold  0.50      0.13   2.00"), text);
-    String other = new Report(List.of(row(0.5).withLimit(1, 1)), List.of()).text();
+    String other = new Report(List.of(alone()), List.of()).text();
     assertEquals(2, other.lines().count(), other);
     String page = new Report(List.of(row(1)), List.of()).markdown("./ghostbatch bench");
     assertTrue(

@@ -81,9 +81,13 @@ class WorkerLoopTest {
   void stepsAreMeasured(String model, String batch, String precision, String direction, int ghost)
       throws IOException {
     List<String> answers =
-        answers(prepare("step", model, batch, precision, direction, ghost), "measure 0.001");
+        answers(
+            prepare("step", model, batch, precision, direction, ghost), "measure 0.001", "outside");
     assertTrue(Double.parseDouble(Case.words(answers.get(0)).get("flops")) > 1e3, answers.get(0));
     assertTrue(Double.parseDouble(Case.words(answers.get(1)).get("seconds")) > 0, answers.get(1));
+    double outside = Double.parseDouble(Case.words(answers.get(2)).get("share"));
+    assertTrue(
+        direction.equals("train") ? outside > 0 && outside < 1 : outside < 0, answers.get(2));
   }
 
   @Test

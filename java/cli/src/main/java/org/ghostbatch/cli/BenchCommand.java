@@ -29,7 +29,7 @@ import picocli.CommandLine.Option;
       "Measures GhostBatch, and where asked libtorch beside it: in processes of their own that take turns, with what "
           + "limits them on this machine.",
       "kernels: one kernel (see --kernel), or those that matter. step: whole updates and evaluations of networks. "
-          + "binding: what a call from Java costs. These need a source tree, and build what they need.",
+          + "scaling: the same on more threads, in larger batches. binding: what a call from Java costs. These need a source tree, and build what they need.",
       "loader: how fast data is loaded, by the path that training takes. read: files are read, decoded and scaled (of "
           + "folder: only). augment: samples in memory are augmented and normalized. all: both, as in a run whose data "
           + "does not fit into memory."
@@ -37,18 +37,21 @@ import picocli.CommandLine.Option;
     customSynopsis = {
       "ghostbatch bench --suite kernels [--kernel K --shape S [--direction D] [--ghost V]] [--precision P]",
       "       ghostbatch bench --suite step [--model M [--direction D] [--batch B] [--ghost V] [--micro-batch S]]",
-      "       ghostbatch bench --suite binding",
+      "       ghostbatch bench --suite scaling,binding",
       "                        [--compare libtorch] [--threads N] [--rounds N] [--seconds X]",
       "                        [--out FILE.json] [--baseline FILE.json] [--docs FILE.md]",
       "       ghostbatch bench --suite loader [--data D] [--data-dir DIR] [--image-size N] [--augment KIND]",
       "                        [--batch B] [--seconds X] [--threads N] [--out FILE.json]%n"
     })
 final class BenchCommand implements Callable<Integer> {
+  private static final List<String> BESIDE_PEERS = List.of("kernels", "step", "scaling", "binding");
+
   @Option(
       names = "--suite",
       paramLabel = "NAME",
       required = true,
-      description = "kernels, step, binding, several of them with commas between, or loader.")
+      description =
+          "kernels, step, scaling, binding, several of them with commas between, or loader.")
   private String suite;
 
   @Option(
@@ -169,9 +172,9 @@ final class BenchCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     List<String> suites = List.of(suite.split(",", -1));
-    if (!suite.equals("loader") && !List.of("kernels", "step", "binding").containsAll(suites)) {
+    if (!suite.equals("loader") && !BESIDE_PEERS.containsAll(suites)) {
       throw new UsageException(
-          "--suite needs loader, or some of kernels, step, binding, got " + suite);
+          "--suite needs loader, or some of " + String.join(", ", BESIDE_PEERS) + ", got " + suite);
     }
     if (batch < 1) {
       throw new UsageException("--batch needs 1 or more, got " + batch);

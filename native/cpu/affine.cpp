@@ -6,6 +6,7 @@
 #include "cpu/direct_convolution.h"
 #include "cpu/kernels.h"
 #include "cpu/onednn.h"
+#include "cpu/winograd_convolution.h"
 
 namespace ghostbatch::cpu {
 
@@ -298,6 +299,7 @@ Affine* make_convolution(const ConvolutionSpec& spec, bool backward) {
   Affine* plain = make_plain_convolution(spec, backward);  // costs nothing yet, and checks the spec
   if (!suits_onednn(spec)) return plain;
   plain->destroy();
+  if (has_winograd(spec)) return make_winograd_convolution(spec, backward);
   const Directions own = faster_directions(spec);
   const bool some = own.forward || (backward && (own.backward_data || own.backward_weights));
   if (some) return make_direct_convolution(spec, backward, own);

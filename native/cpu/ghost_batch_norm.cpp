@@ -12,7 +12,8 @@ class SimdGhostBatchNorm final : public GhostBatchNorm {
       : GhostBatchNorm(spec),
         table_(*table_for("ghost_batch_norm", spec.type, simd_tables().ghost_batch_norm_f32,
                           simd_tables().ghost_batch_norm_bf16)),
-        row_elements_(spec.spatial() * spec.channels) {}
+        row_elements_(spec.spatial() * spec.channels),
+        streams_(spec.batch * row_elements_ * size_of(spec.type) >= kStreamed) {}
 
   const char* implementation() const override { return simd_implementation(); }
 
@@ -71,11 +72,17 @@ class SimdGhostBatchNorm final : public GhostBatchNorm {
     call.gamma = gamma.as<float>();
     call.beta = beta.as<float>();
     call.src = rows_of(src, range);
+    call.stream = streams_;
     return call;
   }
 
+  /// Bytes of a result whose beginning is out of the caches when its end is written: it need not go through them, and
+  /// what it would overwrite need not be read.
+  static constexpr int64_t kStreamed = 8 << 20;
+
   const GhostBatchNormTable& table_;
-  int64_t row_elements_;
+  const int64_t row_elements_;
+  const bool streams_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #define GHOSTBATCH_DECLARE_ISA(isa_name)                                                               \
   namespace simd_##isa_name {                                                                          \
     extern const ConvolutionTable convolution_f32, convolution_bf16;                                   \
+    extern const WinogradTable winograd_f32;                                                           \
     extern const GhostBatchNormTable ghost_batch_norm_f32, ghost_batch_norm_bf16;                      \
     extern const ElementwiseTable elementwise_f32, elementwise_bf16;                                   \
     extern const SoftmaxTable softmax_f32, softmax_bf16;                                               \
@@ -17,7 +18,7 @@
     extern const LoaderTable loader_f32, loader_bf16;                                                  \
     extern const VectorTable vector_f32, vector_f64;                                                   \
     static const SimdTables tables = {#isa_name,        &convolution_f32,      &convolution_bf16,      \
-                                      &ghost_batch_norm_f32, &ghost_batch_norm_bf16,                   \
+                                      &winograd_f32,    &ghost_batch_norm_f32, &ghost_batch_norm_bf16, \
                                       &elementwise_f32, &elementwise_bf16,     &softmax_f32,           \
                                       &softmax_bf16,    &pooling_f32,          &pooling_bf16,          \
                                       &loader_f32,      &loader_bf16,          &vector_f32,            \

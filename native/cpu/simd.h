@@ -27,7 +27,8 @@ struct NormCall {
   const double* sum_g;  // [channels], over `ghost_places`; null: constant statistics
   const double* sum_g_xhat;
   int64_t ghost_places;
-  void* out;  // dst, diff_residual or diff_src
+  void* out;    // dst, diff_residual or diff_src
+  bool stream;  // whether dst or diff_src is to pass the caches by
 };
 
 struct GhostBatchNormTable {
@@ -61,17 +62,17 @@ struct ConvolveCall {
   int64_t dst_row, dst_place;  // elements from output to output
 };
 
-/// Gradient of the weights from one image: sum += diff transpose(src). The places of a line are taken by phase, column %
-/// stride; one of src meets those of diff that some tap brings to it, so that padding is never read. For bf16, two
+/// Gradient of the weights from one image: sum += diff transpose(src). The places of a line are taken by phase, column
+/// % stride; one of src meets those of diff that some tap brings to it, so that padding is never read. For bf16, two
 /// places of a phase lie interleaved, channel by channel, and count as one column; `shifted` is diff from one place
 /// before on.
 struct GradientCall {
-  const void* src;                           // [height, phases, columns, channels]
-  int64_t src_line, src_phase, src_column;   // elements from one to the next
-  int64_t height, width;                     // of src
-  int64_t channels;                          // a multiple of 4
-  const void* diff;                          // [rows, columns, filters], with `kernel` columns of zeros on both sides
-  const void* shifted;                       // bf16 only
+  const void* src;                          // [height, phases, columns, channels]
+  int64_t src_line, src_phase, src_column;  // elements from one to the next
+  int64_t height, width;                    // of src
+  int64_t channels;                         // a multiple of 4
+  const void* diff;                         // [rows, columns, filters], with `kernel` columns of zeros on both sides
+  const void* shifted;                      // bf16 only
   int64_t diff_row;
   int64_t rows;
   int64_t filters;  // a multiple of 16
@@ -90,6 +91,47 @@ struct ConvolutionTable {
   /// and columns without any are left as they are.
   void (*columns)(const void* src, int64_t places, int64_t channels, int64_t first, int64_t step, void* dst,
                   int64_t count, int64_t width);
+};
+
+/// Convolution 3 x 3 of stride 1, padded by 1, of f32 images; channels and filters are multiples of 16.
+struct WinogradCall {
+  const float* src;      // [images, height, width, channels]
+  const float* weights;  // packed
+  const float* bias;     // [filters], or null
+  bool relu;
+  float* dst;  // [images, height, width, filters]
+  int64_t images, height, width, channels, filters;
+  float* scratch;  // convolve_scratch
+};
+
+struct WinogradGradientCall {
+  const float* src;   // as above
+  const float* diff;  // of dst
+  float* sum;         // [16, channels, filters]
+  int64_t images, height, width, channels, filters;
+  float* scratch;  // gradient_scratch
+};
+
+/// Weights of `in` channels and `out` filters, taken from distances between outputs, inputs and taps; with the taps
+/// turned by 180 degrees where `turned`.
+struct WinogradPackCall {
+  const float* weights;
+  int64_t in, out, of_in, of_out, of_tap;
+  bool turned;
+  float* packed;  // 16 x in x out
+};
+
+/// Null where the instruction set has too few registers.
+struct WinogradTable {
+  void (*convolve)(const WinogradCall& call);
+  /// sum += the gradient of the weights, at Winograd's points.
+  void (*gradient)(const WinogradGradientCall& call);
+  void (*pack)(const WinogradPackCall& call);
+  /// From the points' sum to weights [filters, 3, 3, channels].
+  void (*unpack)(const float* sum, int64_t channels, int64_t filters, float* weights);
+  // In elements.
+  int64_t (*convolve_scratch)(int64_t channels, int64_t filters);
+  int64_t (*gradient_scratch)(int64_t channels, int64_t filters);
 };
 
 struct ElementwiseTable {
@@ -163,6 +205,7 @@ struct SimdTables {
   const char* isa;
   const ConvolutionTable* convolution_f32;
   const ConvolutionTable* convolution_bf16;
+  const WinogradTable* winograd_f32;
   const GhostBatchNormTable* ghost_batch_norm_f32;
   const GhostBatchNormTable* ghost_batch_norm_bf16;
   const ElementwiseTable* elementwise_f32;

@@ -23,6 +23,7 @@
 #include "cpu/kernels.h"
 #include "cpu/onednn.h"
 #include "cpu/simd.h"
+#include "cpu/winograd_convolution.h"
 #include "ghostbatch/device.h"
 
 namespace ghostbatch {
@@ -499,9 +500,9 @@ TEST(DirectConvolution, MatchesPlainLoops) {
               spec.bias = size % 2 == 0;
               const cpu::Directions can = cpu::direct_directions(spec);
               if (!can.forward) continue;
-              SCOPED_TRACE(testing::Message() << name_of(type) << " size " << size << " channels " << channels
-                                              << " filters " << filters << " kernel " << kernel << " stride " << stride
-                                              << " pad " << pad);
+              SCOPED_TRACE(testing::Message()
+                           << name_of(type) << " size " << size << " channels " << channels << " filters " << filters
+                           << " kernel " << kernel << " stride " << stride << " pad " << pad);
               const LayerRun own(cpu::make_direct_convolution(spec, true, can));
               const LayerRun plain(cpu::make_plain_convolution(spec, true));
               for (const LayerRun* run : {&own, &plain}) {
@@ -547,6 +548,87 @@ TEST(DirectConvolution, FusesReluAndKeepsNan) {
   own.forward();
   EXPECT_TRUE(std::isnan(own.dst.at(0)));
   EXPECT_FALSE(std::isnan(own.dst.at(own.dst.size() - 1)));
+}
+
+// Winograd's filtering against plain loops: tiles that lie whole in an image, at its borders, and at odd ends.
+TEST(WinogradConvolution, MatchesPlainLoops) {
+  int64_t compared = 0;
+  for (int64_t size : {1, 2, 3, 4, 7, 8, 18}) {
+    for (auto [channels, filters] : {std::pair<int64_t, int64_t>{16, 16}, {16, 32}, {48, 64}, {64, 16}, {80, 48}}) {
+      for (int64_t batch : {1, 3}) {
+        ConvolutionSpec spec = square(batch, size, channels, filters, 3, 1, 1, DataType::f32);
+        spec.bias = size % 2 == 0;
+        if (!cpu::has_winograd(spec)) GTEST_SKIP() << "needs AVX-512";
+        SCOPED_TRACE(testing::Message() << batch << " images, size " << size << " channels " << channels << " filters "
+                                        << filters);
+        const LayerRun own(cpu::make_winograd_convolution(spec, true));
+        const LayerRun plain(cpu::make_plain_convolution(spec, true));
+        for (const LayerRun* run : {&own, &plain}) {
+          run->src.fill_eighths(1);
+          run->diff_dst.fill_eighths(2);
+          run->weights.fill_eighths(3);
+          if (spec.bias) run->bias.fill_eighths(4);
+          run->all();
+        }
+        // Exact, as above: Winograd's factors are 1, 1/2 and 1/4.
+        EXPECT_TRUE(own.dst.same_bits(plain.dst));
+        EXPECT_TRUE(own.diff_src.same_bits(plain.diff_src));
+        EXPECT_TRUE(own.diff_weights.same_bits(plain.diff_weights));
+        EXPECT_TRUE(own.diff_bias.same_bits(plain.diff_bias));
+        EXPECT_TRUE(own.guards_are_whole());
+        if (testing::Test::HasFailure()) return;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_EQ(compared, 70);
+}
+
+TEST(WinogradConvolution, FusesReluAndKeepsNan) {
+  ConvolutionSpec spec = square(1, 9, 16, 48, 3, 1, 1, DataType::f32);
+  spec.relu = spec.bias = true;
+  if (!cpu::has_winograd(spec)) GTEST_SKIP() << "needs AVX-512";
+  const LayerRun own(cpu::make_winograd_convolution(spec, false));
+  const LayerRun plain(cpu::make_plain_convolution(spec, false));
+  for (const LayerRun* run : {&own, &plain}) {
+    run->src.fill_eighths(1);
+    run->weights.fill_eighths(3);
+    run->bias.fill_eighths(4);
+    run->pack();
+    run->forward();
+  }
+  EXPECT_TRUE(own.dst.same_bits(plain.dst));
+  own.src.set(0, std::nanf(""));
+  own.forward();
+  EXPECT_TRUE(std::isnan(own.dst.at(0)));
+  EXPECT_FALSE(std::isnan(own.dst.at(own.dst.size() - 1)));
+}
+
+/// The transforms add and take away before they multiply. What that costs, beside sums in double: a few units in the
+/// last place of f32, 6e-8.
+TEST(WinogradConvolution, RoundsLittle) {
+  const ConvolutionSpec spec = square(4, 16, 64, 64, 3, 1, 1, DataType::f32);
+  if (!cpu::has_winograd(spec)) GTEST_SKIP() << "needs AVX-512";
+  const auto reference = std::unique_ptr<Device, Destroy>(Device::create("reference"));
+  const LayerRun own(cpu::make_winograd_convolution(spec, true)), exact(reference->convolution(spec, true));
+  for (const LayerRun* run : {&own, &exact}) {
+    run->src.fill_noise(1);
+    run->diff_dst.fill_noise(2);
+    run->weights.fill_noise(3);
+    run->all();
+  }
+  const auto error = [](const Buffer& values, const Buffer& wanted) {
+    double squares = 0, sum = 0;
+    for (int64_t i = 0; i < values.size(); ++i) {
+      const double value = static_cast<double>(wanted.at(i)), d = static_cast<double>(values.at(i)) - value;
+      squares += d * d;
+      sum += value * value;
+    }
+    return std::sqrt(squares / sum);
+  };
+  EXPECT_LT(error(own.dst, exact.dst), 6e-7);
+  EXPECT_LT(error(own.diff_src, exact.diff_src), 6e-7);
+  EXPECT_LT(error(own.diff_weights, exact.diff_weights), 6e-7);
 }
 
 TEST(DirectConvolution, TakesTheDirectionsInWhichItIsFaster) {

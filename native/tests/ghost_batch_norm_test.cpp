@@ -428,6 +428,31 @@ TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
   }
 }
 
+/// Where a kernel's results are larger than caches, they pass them by.
+TEST(GhostBatchNorm, HasTheSameBitsBeyondTheCaches) {
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_device(backend.name);
+    for (const int64_t channels : {3, 16, 80}) {
+      NormCase small = make_case(10, 5, 4, channels, {4, 3, 3});
+      small.spec.relu = true;
+      small.spec.residual = channels == 16;
+      NormData data = make_data(small, 2, 11);
+      const NormResult expected = run(*device, backend.type, small, data);
+      NormCase large = small;
+      large.spec.batch = (9 << 20) / (small.spec.spatial() * channels * size_of(backend.type));
+      for (auto* values : {&data.src, &data.residual, &data.diff_dst, &data.diff_dst2}) {
+        if (!values->empty()) values->resize(static_cast<size_t>(large.spec.elements()), NAN);
+      }
+      NormResult actual = run(*device, backend.type, large, data);
+      for (auto* values : {&actual.dst, &actual.diff_src, &actual.diff_residual}) {
+        if (!values->empty()) values->resize(static_cast<size_t>(small.spec.elements()));
+      }
+      expect_same_bits(actual, expected);
+    }
+  }
+}
+
 TEST(GhostBatchNorm, MaskOfBackwardIsThatOfForward) {
   for (const Backend& backend : all_backends()) {
     SCOPED_TRACE(describe(backend));

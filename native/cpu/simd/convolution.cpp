@@ -60,16 +60,20 @@ GHOSTBATCH_INLINE void tile(const ConvolveCall& call, int64_t row, int64_t first
         for (int v = 0; v < kVectors; ++v) w[t][v] = A::get(weights + t * kBlock + v * weights_of_vector);
       }
       weights += kTaps * kBlock;
-      const T* place = x + channel;
-#pragma GCC unroll 32
-      for (int q = 0; q < kPlaces + kTaps - 1; ++q, place += call.src_place) {
-        const typename A::Vector value = A::broadcast(place);
+      // Places that are kTaps apart share no output: the sums of one are done when the next of its outputs comes.
 #pragma GCC unroll 8
-        for (int t = 0; t < kTaps; ++t) {
-          const int p = q - t;
-          if (p < 0 || p >= kPlaces) continue;
+      for (int phase = 0; phase < kTaps; ++phase) {
+        const T* place = x + channel + phase * call.src_place;
+#pragma GCC unroll 32
+        for (int q = phase; q < kPlaces + kTaps - 1; q += kTaps, place += kTaps * call.src_place) {
+          const typename A::Vector value = A::broadcast(place);
+#pragma GCC unroll 8
+          for (int t = 0; t < kTaps; ++t) {
+            const int p = q - t;
+            if (p < 0 || p >= kPlaces) continue;
 #pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v) sum[p][v] = A::multiply_add(sum[p][v], w[t][v], value);
+            for (int v = 0; v < kVectors; ++v) sum[p][v] = A::multiply_add(sum[p][v], w[t][v], value);
+          }
         }
       }
     }
@@ -198,8 +202,7 @@ void gradient(const GradientCall& call) {
         float* const sum = call.sum + (filter * call.kernel + kh * kLanes) * call.kernel * call.channels;
         for (int64_t phase = 0; phase < smaller(call.stride, call.width); ++phase) {
           const Taps taps(call, phase);
-          const T* const x =
-              static_cast<const T*>(call.src) + phase * call.src_phase + (kh - call.pad) * call.src_line;
+          const T* const x = static_cast<const T*>(call.src) + phase * call.src_phase + (kh - call.pad) * call.src_line;
           const int64_t places = (call.width - phase + call.stride - 1) / call.stride;
           const int64_t columns = (places + kPair - 1) / kPair;
           switch (taps.count) {
@@ -224,9 +227,8 @@ void gradient(const GradientCall& call) {
 }
 
 GHOSTBATCH_INLINE void column(const float* place, const float*, int64_t channels, float* dst) {
-  for_each_vector(channels, [&]<bool kTail>(int64_t c, int64_t n) {
-    set_at<kTail>(dst + c, get<kTail>(place + c, n), n);
-  });
+  for_each_vector(channels,
+                  [&]<bool kTail>(int64_t c, int64_t n) { set_at<kTail>(dst + c, get<kTail>(place + c, n), n); });
 }
 
 #if defined(__AVX512BF16__)

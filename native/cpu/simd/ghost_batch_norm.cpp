@@ -226,6 +226,22 @@ void statistics(const void* src_data, int64_t places, int64_t channels, double* 
   }
 }
 
+/// Whether all whole pairs of a row of `out` lie as streams want them.
+template <typename RowsOfType, typename T>
+bool streams(const NormCall& call, const RowsOfType& rows, const T* out) {
+  return call.stream && reinterpret_cast<uintptr_t>(out) % kStreamAlignment == 0 &&
+         rows.stride * int64_t{sizeof(T)} % kStreamAlignment == 0;
+}
+
+template <bool kTail, typename T>
+GHOSTBATCH_INLINE void put_pair(bool stream, T* p, vp v, int64_t n) {
+  if (!kTail && stream) {
+    stream_pair(p, v);
+  } else {
+    set_pair_at<kTail>(p, v, n);
+  }
+}
+
 template <typename T, bool kRelu, bool kResidual>
 void normalize_as(const NormCall& call) {
   for (int64_t channel = 0; channel < call.channels; channel += kPanel) {
@@ -234,6 +250,7 @@ void normalize_as(const NormCall& call) {
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* residual = kResidual ? static_cast<const T*>(call.residual) + channel : nullptr;
     T* dst = static_cast<T*>(call.out) + channel;
+    const bool stream = streams(call, rows, dst);
     rows.downwards([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
       vp mean[kPairs], factor[kPairs], beta[kPairs];
       for (int u = 0; u < kPairs; ++u) {
@@ -247,10 +264,11 @@ void normalize_as(const NormCall& call) {
           vp y = fma(get_pair<kTail>(src + at, n) - mean[u], factor[u], beta[u]);
           if constexpr (kResidual) y = y + get_pair<kTail>(residual + at, n);
           if constexpr (kRelu) y = relu(y);
-          set_pair_at<kTail>(dst + at, y, n);
+          put_pair<kTail>(stream, dst + at, y, n);
         }
       }
     });
+    if (stream) end_of_stream();
   }
 }
 
@@ -345,6 +363,7 @@ void backward_apply_as(const NormCall& call) {
     const T* src = static_cast<const T*>(call.src) + channel;
     const T* diff_dst = static_cast<const T*>(call.diff_dst) + channel;
     T* out = static_cast<T*>(call.out) + channel;
+    const bool stream = streams(call, rows, out);
     rows.downwards([&]<int kPairs, bool kTail>(int64_t offset, int64_t count, int64_t column, int64_t n) {
       vp mean[kPairs], factor[kPairs], beta[kPairs], a[kPairs], b[kPairs];
       for (int u = 0; u < kPairs; ++u) {
@@ -360,10 +379,11 @@ void backward_apply_as(const NormCall& call) {
           const vp d = get_pair<kTail>(src + at, n) - mean[u];
           vp g = get_pair<kTail>(diff_dst + at, n);
           if constexpr (kMask) g = keep_where_positive(fma(d, factor[u], beta[u]), g);
-          set_pair_at<kTail>(out + at, fma(g, factor[u], fma(d, a[u], b[u])), n);
+          put_pair<kTail>(stream, out + at, fma(g, factor[u], fma(d, a[u], b[u])), n);
         }
       }
     });
+    if (stream) end_of_stream();
   }
 }
 

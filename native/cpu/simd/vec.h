@@ -424,6 +424,33 @@ GHOSTBATCH_INLINE void set_pair_at(T* p, vp v, int64_t n) {
   }
 }
 
+/// Stores that pass the caches by, where there are such: p is aligned to kStreamAlignment. Other threads see them after
+/// end_of_stream.
+constexpr int64_t kStreamAlignment = 64;
+GHOSTBATCH_INLINE void stream_pair(float* p, vp v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, v.a);
+  _mm512_stream_ps(p + kLanes, v.b);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, v.a);
+  _mm256_stream_ps(p + kLanes, v.b);
+#else
+  store_pair(p, v);
+#endif
+}
+GHOSTBATCH_INLINE void stream_pair(bf16* p, vp v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), narrow_pair(v.a, v.b));
+#else
+  store_pair(p, v);
+#endif
+}
+inline void end_of_stream() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 /// Runs step.operator()<kTail>(i, n) over [0, elements): whole vectors at i, then the n lanes that are left.
 template <typename Step>
 GHOSTBATCH_INLINE void for_each_vector(int64_t elements, const Step& step) {

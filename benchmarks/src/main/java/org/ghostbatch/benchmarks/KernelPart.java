@@ -1,6 +1,8 @@
 package org.ghostbatch.benchmarks;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.ghostbatch.device.Affine;
 import org.ghostbatch.device.ConvolutionSpec;
@@ -87,10 +89,13 @@ abstract class KernelPart {
         });
   }
 
-  /** Ghost batch norm with ReLU. */
+  /**
+   * Ghost batch norm with ReLU. Spelled {@code accumulate}: ghost after ghost, each forward and
+   * backward in the same memory, as where a network takes them one by one.
+   */
   static final class Norm extends KernelPart {
     private final GhostBatchNorm norm;
-    private final GhostBatchNorm.Arguments arguments = new GhostBatchNorm.Arguments();
+    private final List<GhostBatchNorm.Arguments> calls = new ArrayList<>();
     private final boolean forward;
     private final boolean backward;
 
@@ -99,44 +104,64 @@ abstract class KernelPart {
       int[] n = what.sizes("N", "H", "W", "C");
       DataType type = Kernels.type(what);
       int ghost = what.ghost() == 0 ? rows : what.ghost();
-      int[] offsets = new int[rows / ghost + 1];
+      int ghosts = rows / ghost;
+      int passes = what.spelling().equals("accumulate") ? ghosts : 1;
+      int rowsOfPass = rows / passes;
+      norm =
+          device.ghostBatchNorm(
+              GhostBatchNormSpec.of(rowsOfPass, n[1], n[2], n[3]).withRelu(true).withType(type));
+      forward = !what.direction().equals("backward");
+      backward = !what.direction().equals("forward");
+      int[] offsets = new int[ghosts / passes + 1];
       for (int g = 0; g < offsets.length; g++) {
         offsets[g] = g * ghost;
       }
-      int ghosts = offsets.length - 1;
       long[] shape = {rows, n[1], n[2], n[3]};
-      norm =
-          device.ghostBatchNorm(
-              GhostBatchNormSpec.of(rows, n[1], n[2], n[3]).withRelu(true).withType(type));
-      arguments
-          .src(random(type, shape))
-          .gamma(random(DataType.F32, n[3]))
-          .beta(random(DataType.F32, n[3]))
-          .mean(result("mean", DataType.F32, ghosts, n[3]))
-          .variance(result("variance", DataType.F32, ghosts, n[3]))
-          .offsets(offsets);
-      forward = !what.direction().equals("backward");
-      backward = !what.direction().equals("forward");
-      arguments.dst(forward ? result("dst", type, shape) : device.tensor(type, shape));
-      if (backward) {
-        arguments
-            .diffDst(random(type, shape))
-            .diffSrc(result("diff_src", type, shape))
-            .diffGamma(result("diff_gamma", DataType.F32, n[3]))
-            .diffBeta(result("diff_beta", DataType.F32, n[3]));
+      long[] ofPass = {rowsOfPass, n[1], n[2], n[3]};
+      long elements = (long) rowsOfPass * n[1] * n[2] * n[3];
+      Tensor src = random(type, shape);
+      Tensor gamma = random(DataType.F32, n[3]);
+      Tensor beta = random(DataType.F32, n[3]);
+      Tensor mean = result("mean", DataType.F32, ghosts / passes, n[3]);
+      Tensor variance = result("variance", DataType.F32, ghosts / passes, n[3]);
+      Tensor dst = forward ? result("dst", type, ofPass) : device.tensor(type, ofPass);
+      Tensor diffDst = backward ? random(type, shape) : null;
+      Tensor diffSrc = backward ? result("diff_src", type, ofPass) : null;
+      Tensor diffGamma = backward ? result("diff_gamma", DataType.F32, n[3]) : null;
+      Tensor diffBeta = backward ? result("diff_beta", DataType.F32, n[3]) : null;
+      for (int pass = 0; pass < passes; pass++) {
+        GhostBatchNorm.Arguments arguments =
+            new GhostBatchNorm.Arguments()
+                .src(src.slice(pass * elements, ofPass))
+                .gamma(gamma)
+                .beta(beta)
+                .mean(mean)
+                .variance(variance)
+                .dst(dst)
+                .offsets(offsets);
+        if (backward) {
+          arguments
+              .diffDst(diffDst.slice(pass * elements, ofPass))
+              .diffSrc(diffSrc)
+              .diffGamma(diffGamma)
+              .diffBeta(diffBeta);
+        }
+        calls.add(arguments);
       }
       if (!forward) {
-        norm.forward(arguments); // the statistics
+        norm.forward(calls.get(0)); // the statistics
       }
     }
 
     @Override
     void run() {
-      if (forward) {
-        norm.forward(arguments);
-      }
-      if (backward) {
-        norm.backward(arguments, false);
+      for (GhostBatchNorm.Arguments arguments : calls) {
+        if (forward) {
+          norm.forward(arguments);
+        }
+        if (backward) {
+          norm.backward(arguments, false);
+        }
       }
     }
 

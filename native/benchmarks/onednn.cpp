@@ -68,7 +68,7 @@ struct Argument {
 struct Operation {
   dnnl::primitive primitive;
   std::vector<Argument> arguments;
-  memory::desc natural_weights;  // what weights are packed from; zero where they are the result
+  memory::desc natural_weights;  // as a caller has them: what weights are packed from, and gradients unpacked to
   int64_t times = 1;
 };
 
@@ -161,7 +161,7 @@ Operation make_operation(const Convolution& layer, int64_t rows, type precision,
                       {{DNNL_ARG_SRC, src, kSrc},
                        {DNNL_ARG_DIFF_DST, dst, kDst},
                        {DNNL_ARG_DIFF_WEIGHTS, desc.diff_weights_desc(), kWeights}},
-                      memory::desc());
+                      natural);
 }
 
 Operation make_operation(const Linear& layer, int64_t rows, type precision, Direction direction) {
@@ -191,7 +191,7 @@ Operation make_operation(const Linear& layer, int64_t rows, type precision, Dire
                       {{DNNL_ARG_SRC, src, kSrc},
                        {DNNL_ARG_DIFF_DST, dst, kDst},
                        {DNNL_ARG_DIFF_WEIGHTS, desc.diff_weights_desc(), kWeights}},
-                      memory::desc());
+                      memory::desc({layer.out, layer.in}, type::f32, tag::ab));
 }
 
 template <typename Layer>
@@ -395,6 +395,26 @@ class Lanes final : public Work {
   };
 };
 
+/// The layer alone, with the gradient of its weights in the layout of a caller, who can do nothing with oneDNN's.
+template <typename Layer>
+Program make_program(const Layer& layer, int64_t rows, type precision, Direction direction) {
+  Program program{make(layer, rows, precision, direction, 1)};
+  if (direction != Direction::backward_weights) return program;
+  Operation& gradient = program.front();
+  for (Argument& argument : gradient.arguments) {
+    if (argument.place != kWeights || argument.layout == gradient.natural_weights) continue;
+    argument.place = kDiffSrc;
+    const memory::desc& natural = gradient.natural_weights;
+    const dnnl::reorder::primitive_desc desc(engine(), argument.layout, engine(), natural, attributes());
+    Operation unpack = with_scratch(
+        desc, dnnl::reorder(desc),
+        {{DNNL_ARG_FROM, argument.layout, kDiffSrc}, {DNNL_ARG_TO, natural, kWeights}}, memory::desc());
+    program.push_back(std::move(unpack));
+    break;
+  }
+  return program;
+}
+
 template <typename Layer>
 std::unique_ptr<Work> make_kernel(const Case& wanted, const Layer& layer, int64_t rows, type precision) {
   const Direction direction = direction_of(wanted);
@@ -402,7 +422,7 @@ std::unique_ptr<Work> make_kernel(const Case& wanted, const Layer& layer, int64_
   if (!openmp && wanted.spelling != "lanes") fail("bench", "spelling lanes or omp", "\"" + wanted.spelling + "\"");
   return std::make_unique<Lanes>(openmp ? 1 : wanted.threads, openmp ? wanted.threads : 1, rows, precision,
                                  layer.flops(rows),
-                                 [&](int64_t share) { return Program{make(layer, share, precision, direction, 1)}; });
+                                 [&](int64_t share) { return make_program(layer, share, precision, direction); });
 }
 
 /// All convolutions of a network, from a list of N,H,W,C,F,K,S*COUNT separated by semicolons; `!` behind the count: no

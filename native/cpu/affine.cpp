@@ -245,6 +245,7 @@ class OneDnnAffine final : public Affine {
         packed_weights_bytes_ = backward_offset_ + static_cast<int64_t>(data.weights.get_size());
       }
       unpack_ = make_reorder(name, shape, weights.weights, weights.natural_weights);
+      packs_diff_weights_ = weights.weights != weights.natural_weights;
       packed_diff_weights_elements_ = static_cast<int64_t>(weights.weights.get_size() / sizeof(float));
       implementation_ +=
           std::string(" | ") + data.primitive.implementation() + " | " + weights.primitive.implementation();

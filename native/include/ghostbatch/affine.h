@@ -71,6 +71,8 @@ class Affine : public Resource {
   int64_t packed_weights_bytes() const { return packed_weights_bytes_; }
   /// Elements of parameter_type(type()).
   int64_t packed_diff_weights_elements() const { return packed_diff_weights_elements_; }
+  /// False: packed gradients are in the layout of the weights, and unpack_diff_weights copies.
+  bool packs_diff_weights() const { return packs_diff_weights_; }
   int64_t scratch_bytes() const { return scratch_bytes_; }
   int64_t src_elements() const { return src_elements_; }
   int64_t dst_elements() const { return dst_elements_; }
@@ -98,6 +100,7 @@ class Affine : public Resource {
   // Set by the backend's constructor.
   int64_t packed_weights_bytes_ = 0;
   int64_t packed_diff_weights_elements_ = 0;
+  bool packs_diff_weights_ = true;
   int64_t scratch_bytes_ = 0;
 
  private:

@@ -7,6 +7,7 @@ import java.util.Locale;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.nn.Network;
 
 /** Rows for people and for programs, and what changed since a baseline. */
 final class Report {
@@ -25,6 +26,24 @@ final class Report {
           "MiB",
           "peer's MiB",
           "kernel");
+
+  /** Of memory, written down by sellers: bytes a second. */
+  private static final double SOCKET = 12 * 38.4e9;
+
+  /** Of one core that adds vectors which lie in caches, in part: bytes a second. */
+  private static final double COPY = 20e9;
+
+  /**
+   * A value that backward needs is written once, which reads its line first, and read by normalize,
+   * recompute and both passes of backward; its gradient is written and read twice.
+   */
+  private static final int MEMORY_PASSES = 9;
+
+  /** Of a parameter: two read, one written. */
+  private static final double COMMIT_BYTES = 12;
+
+  /** Likewise, with velocity, norm and packing. */
+  private static final double UPDATE_BYTES = 32;
 
   private final List<Row> rows;
   private final List<Row> baseline;
@@ -73,7 +92,62 @@ final class Report {
     for (Row row : rows) {
       page.append("| ").append(String.join(" | ", cells(row))).append(" |\n");
     }
+    rows.stream().filter(Report::scales).forEach(row -> page.append(moreCores(row)));
     return page.toString();
+  }
+
+  /** Whether a row says what one thread takes for a step. */
+  private static boolean scales(Row row) {
+    return row.what().suite().equals("step")
+        && row.what().ghost() > 0
+        && row.peer() != null
+        && row.peer().name().endsWith(" on 1");
+  }
+
+  /** What a step would gain from more cores than there are, from this machine's figures. */
+  private static String moreCores(Row row) {
+    Case what = row.what();
+    int ghosts = what.sizes("BATCH")[0] / what.ghost();
+    double ghostSeconds = row.peer().ms() / 1e3 / ghosts;
+    Network network = Steps.network(what);
+    int bytes = what.precision().equals("bf16") ? 2 : 4;
+    // Of what lies before a norm and behind it, one is kept and the other computed again.
+    double ghostBytes = MEMORY_PASSES * bytes * network.values() / 2.0 * what.ghost();
+    double parameters = network.parameterCount();
+    Simulation simulation =
+        new Simulation(
+            ghostSeconds,
+            ghostBytes,
+            network.parameters().size(),
+            COMMIT_BYTES * parameters / COPY,
+            UPDATE_BYTES * parameters / COPY);
+    return String.format(
+        Locale.ROOT,
+        """
+
+        ## %s on more cores
+
+        Simulated from one thread's time: times as fast as one core, and what holds it back. A ghost of %d rows is
+        one lane's work, %.0f ms here; it moves at most %,.0f MB between memory and caches (%d passes over the
+        activations that backward needs), %.1f GB/s a core; its gradients are added in order, layer by layer, %.2f ms
+        in all. Memory: %.0f GB/s, of twelve channels DDR5-4800.
+
+        %s
+        The number of ghosts limits first: a batch has work for batch / %d lanes, and so many rounds of it as it takes.
+        Then memory: %.0f cores ask for all that it gives. The order of the commits costs nothing up to %.0f lanes.
+        """,
+        what,
+        what.ghost(),
+        1e3 * ghostSeconds,
+        ghostBytes / 1e6,
+        MEMORY_PASSES,
+        ghostBytes / ghostSeconds / 1e9,
+        1e3 * simulation.commitSeconds(),
+        SOCKET / 1e9,
+        simulation.table(List.of(1024, 8192, 65536), what.ghost(), SOCKET),
+        what.ghost(),
+        SOCKET / (ghostBytes / ghostSeconds),
+        ghostSeconds / simulation.commitSeconds() * network.parameters().size());
   }
 
   private static List<String> cells(Row row) {

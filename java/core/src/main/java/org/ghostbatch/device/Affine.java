@@ -20,6 +20,7 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
   private final View scratch;
   private final View packed;
   private final View packedDiff;
+  private final boolean packsDiff;
   private boolean ready;
 
   Affine(
@@ -41,6 +42,7 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
     this.implementation = binding.implementation();
     this.scratch = ((org.ghostbatch.binding.Tensor) parts[1]).view();
     this.packed = ((org.ghostbatch.binding.Tensor) parts[2]).view();
+    this.packsDiff = binding.packs_diff_weights();
     this.packedDiff = ((org.ghostbatch.binding.Tensor) parts[3]).view();
   }
 
@@ -52,7 +54,10 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
       parts[1] = room(device, DataType.U8, kernel.scratch_bytes());
       parts[2] = room(device, DataType.U8, kernel.packed_weights_bytes());
       parts[3] =
-          room(device, type.parameterType(), backward ? kernel.packed_diff_weights_elements() : 0);
+          room(
+              device,
+              type.parameterType(),
+              backward && kernel.packs_diff_weights() ? kernel.packed_diff_weights_elements() : 0);
     } catch (RuntimeException e) {
       for (Resource part : parts) {
         if (part != null) {
@@ -130,13 +135,16 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
     begin();
     try {
       View weights = useExactly("diff_weights", diffWeights, type.parameterType(), weightsElements);
+      View gradient = packsDiff ? packedDiff : weights;
       binding.backward_weights(
           useExactly("src", src, type, srcElements),
           useExactly("diff_dst", diffDst, type, dstElements),
-          packedDiff,
+          gradient,
           hasBias ? useExactly("diff_bias", diffBias, type.parameterType(), biasElements) : null,
           scratch);
-      binding.unpack_diff_weights(packedDiff, weights, scratch);
+      if (packsDiff) {
+        binding.unpack_diff_weights(packedDiff, weights, scratch);
+      }
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {

@@ -125,7 +125,7 @@ public final class Network {
   }
 
   /** Elements of all values that the operations make of one sample. */
-  long values() {
+  public long values() {
     return operations.stream().mapToLong(operation -> operation.out().elements()).sum();
   }
 

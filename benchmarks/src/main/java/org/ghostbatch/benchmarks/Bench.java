@@ -3,8 +3,9 @@ package org.ghostbatch.benchmarks;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
+import java.util.Map;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
@@ -54,7 +55,7 @@ final class Bench {
     }
     Report report = new Report(rows, baseline());
     System.out.print(report.text());
-    write("docs", report.markdown(command()));
+    write("docs", report.markdown(command(request)));
   }
 
   /** Nothing that was measured is lost, whatever comes after. */
@@ -116,17 +117,29 @@ final class Bench {
   }
 
   /** The command that does the same again. */
-  private String command() {
-    StringBuilder command = new StringBuilder("./ghostbatch bench");
-    for (String name : request.names()) {
-      if (!request.isNull(name) && !name.equals("out") && !name.equals("docs")) {
-        String flag = name.equals("name") ? "kernel" : name.replace('_', '-');
-        if (name.equals("name") && request.getString("suite").equals("step")) {
-          flag = "model";
-        }
-        command.append(String.format(Locale.ROOT, " --%s %s", flag, request.get(name)));
+  static String command(JsonObject request) {
+    boolean network = request.getString("suite").equals("step");
+    Map<String, String> flags = new LinkedHashMap<>();
+    flags.put("suite", "suite");
+    if (!request.isNull("name")) {
+      flags.put("name", network ? "model" : "kernel");
+      flags.put("shape", network ? "batch" : "shape");
+      for (String flag : List.of("precision", "direction", "ghost", "micro_batch")) {
+        flags.put(flag, flag.replace('_', '-'));
       }
     }
+    for (String flag : List.of("compare", "threads", "rounds", "seconds", "baseline")) {
+      flags.put(flag, flag);
+    }
+    StringBuilder command = new StringBuilder("./ghostbatch bench");
+    flags.forEach(
+        (name, flag) -> {
+          if (!request.isNull(name) && !request.get(name).equals("none")) {
+            String value = request.get(name).toString();
+            boolean none = flag.equals("ghost") && value.equals("0");
+            command.append(" --").append(flag).append(' ').append(none ? "none" : value);
+          }
+        });
     return command.toString();
   }
 }

@@ -133,8 +133,9 @@ final class Report {
         in all. Memory: %.0f GB/s, of twelve channels DDR5-4800.
 
         %s
-        The number of ghosts limits first: a batch has work for batch / %d lanes, and so many rounds of it as it takes.
-        Then memory: %.0f cores ask for all that it gives. The order of the commits costs nothing up to %.0f lanes.
+        The number of ghosts limits first: a batch has work for batch / %d lanes, and takes as many rounds as that
+        needs. Then memory: %.0f cores ask for all that it gives. For the order of the commits 128 lanes wait %.1f %%
+        of their time.
         """,
         what,
         what.ghost(),
@@ -147,7 +148,7 @@ final class Report {
         simulation.table(List.of(1024, 8192, 65536), what.ghost(), SOCKET),
         what.ghost(),
         SOCKET / (ghostBytes / ghostSeconds),
-        ghostSeconds / simulation.commitSeconds() * network.parameters().size());
+        100 * simulation.step(512, 128, SOCKET).waiting());
   }
 
   private static List<String> cells(Row row) {

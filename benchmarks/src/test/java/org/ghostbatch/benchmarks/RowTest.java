@@ -93,6 +93,33 @@ class RowTest {
   }
 
   @Test
+  void theCommandOfAPageIsOneThatIsTaken() {
+    JsonObject request =
+        new JsonObject()
+            .put("suite", "step,binding")
+            .put("name", null)
+            .put("shape", null)
+            .put("precision", "f32")
+            .put("direction", "forward")
+            .put("ghost", 128)
+            .put("micro_batch", null)
+            .put("threads", 2)
+            .put("compare", "none")
+            .put("rounds", 3)
+            .put("seconds", 0.5)
+            .put("baseline", null);
+    assertEquals(
+        "./ghostbatch bench --suite step,binding --threads 2 --rounds 3 --seconds 0.5",
+        Bench.command(request));
+    request.put("suite", "step").put("name", "f1").put("shape", "60").put("direction", "train");
+    request.put("ghost", 0).put("compare", "libtorch");
+    assertEquals(
+        "./ghostbatch bench --suite step --model f1 --batch 60 --precision f32 --direction train"
+            + " --ghost none --compare libtorch --threads 2 --rounds 3 --seconds 0.5",
+        Bench.command(request));
+  }
+
+  @Test
   void aCaseSurvivesItsLine() {
     assertEquals(GBN, Case.of(GBN.line()));
     Case spelled = GBN.withSpelling("fold");

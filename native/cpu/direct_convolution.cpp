@@ -446,8 +446,8 @@ Directions direct_directions(const ConvolutionSpec& spec) {
 }
 
 /// Measured against oneDNN 3.11 on AVX-512 (Zen 5), passes of 8, 32 and 128 rows of images 32 to 8 wide with 16 to 256
-/// channels: own over oneDNN, in speed. Where the two are within some percent of one another, oneDNN keeps the shape. In
-/// f32 only what has_winograd leaves is asked for.
+/// channels: own over oneDNN, in speed. Where the two are within some percent of one another, oneDNN keeps the shape.
+/// In f32 only what has_winograd leaves is asked for.
 Directions faster_directions(const ConvolutionSpec& spec) {
   constexpr int64_t kLargestImage = 512 << 10;  // bytes: with its padding, it is to stay in the second cache
   const int64_t k = spec.kernel_h, s = spec.stride_h;

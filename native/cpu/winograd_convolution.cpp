@@ -1,7 +1,7 @@
 // Convolution 3 x 3 by Winograd's minimal filtering F(2x2, 3x3), Lavin and Gray (arXiv 1509.09308): 2.25 times fewer
-// products than the sums have terms, for f32. The gradient of the input is the same convolution with turned weights. The
-// gradient of the weights is gathered at Winograd's 16 points, and comes back to 3 x 3 taps where it is unpacked, once
-// an update.
+// products than the sums have terms, for f32. The gradient of the input is the same convolution with turned weights.
+// The gradient of the weights is gathered at Winograd's 16 points, and comes back to 3 x 3 taps where it is unpacked,
+// once an update.
 #include "cpu/winograd_convolution.h"
 
 #include <algorithm>

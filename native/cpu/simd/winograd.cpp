@@ -14,8 +14,8 @@ namespace {
 constexpr int64_t kPoints = 16;
 constexpr int64_t kSide = 4;  // places of a tile's patch
 
-/// From point to point where a block of tiles has so many elements: a line more, as all points of a tile would else be of
-/// one set of a cache.
+/// From point to point where a block of tiles has so many elements: a line more, as all points of a tile would else be
+/// of one set of a cache.
 constexpr int64_t point_elements(int64_t elements) {
   return elements + kLanes;
 }
@@ -55,7 +55,8 @@ struct Blocks {
   Tile block[kTiles], following[kTiles];
   int64_t count, coming;
 
-  explicit Blocks(const Tiles& all) : tiles(all), count(tiles.take(kTiles, block)), coming(tiles.take(kTiles, following)) {}
+  explicit Blocks(const Tiles& all)
+      : tiles(all), count(tiles.take(kTiles, block)), coming(tiles.take(kTiles, following)) {}
 
   void advance() {
     for (int64_t t = 0; t < coming; ++t) block[t] = following[t];
@@ -79,19 +80,21 @@ struct Patch {
   int64_t row;  // elements
 
   Patch(const float* image, const Tiles& tiles, int64_t channels, int64_t y, int64_t x, int64_t side, float* room)
-      : data(image + (y * tiles.width + x) * channels), row(tiles.width * channels) {
-    if (y >= 0 && x >= 0 && y + side <= tiles.height && x + side <= tiles.width) return;
+      : data(room), row(side * channels) {
+    const int64_t first = (y * tiles.width + x) * channels, line = tiles.width * channels;
+    if (y >= 0 && x >= 0 && y + side <= tiles.height && x + side <= tiles.width) {
+      data = image + first;
+      row = line;
+      return;
+    }
     for (int64_t i = 0; i < side; ++i) {
-      for (int64_t j = 0; j < side; ++j) {
-        float* const to = room + (i * side + j) * channels;
+      for (int64_t j = 0; j < side; ++j, room += channels) {
         const bool inside = y + i >= 0 && y + i < tiles.height && x + j >= 0 && x + j < tiles.width;
         for (int64_t c = 0; c < channels; c += kLanes) {
-          store(to + c, inside ? load(data + i * row + j * channels + c) : zero());
+          store(room + c, inside ? load(image + first + i * line + j * channels + c) : zero());
         }
       }
     }
-    data = room;
-    row = side * channels;
   }
 };
 
@@ -189,7 +192,8 @@ void convolve_blocks(const WinogradCall& call) {
   for (Blocks<kTiles> blocks({call.images, call.height, call.width}); blocks.count > 0; blocks.advance()) {
     for (int64_t t = 0; t < blocks.count; ++t) {
       const Tile& tile = blocks.block[t];
-      const Patch patch(call.src + tile.image * src_image, blocks.tiles, call.channels, tile.y - 1, tile.x - 1, kSide, room);
+      const Patch patch(call.src + tile.image * src_image, blocks.tiles, call.channels, tile.y - 1, tile.x - 1, kSide,
+                        room);
       for (int64_t c = 0; c < call.channels; c += kLanes) {
         transform_src(patch.data + c, patch.row, call.channels, src + c * kTiles + t * kLanes, src_point);
       }
@@ -275,8 +279,8 @@ void gradient_blocks(const WinogradGradientCall& call) {
   for (Blocks<kTiles> blocks({call.images, call.height, call.width}); blocks.count > 0; blocks.advance()) {
     for (int64_t t = 0; t < blocks.count; ++t) {
       const Tile& tile = blocks.block[t];
-      const Patch d(call.src + tile.image * image * call.channels, blocks.tiles, call.channels, tile.y - 1, tile.x - 1, kSide,
-                    room);
+      const Patch d(call.src + tile.image * image * call.channels, blocks.tiles, call.channels, tile.y - 1, tile.x - 1,
+                    kSide, room);
       for (int64_t c = 0; c < call.channels; c += kLanes) {
         transform_src(d.data + c, d.row, call.channels, src + c * kTiles + t * kLanes, src_point);
       }

@@ -15,8 +15,7 @@ import org.ghostbatch.binding.Resource;
  * touched. Entering and leaving cost one compare-and-set and one store, and allocate nothing.
  */
 final class NativeHandle {
-  private static final long IDLE = 0;
-  private static final long CLOSED = -1;
+  private static final Object CLOSED = new Object();
   private static final VarHandle OWNER;
   private static final Cleaner CLEANER = Cleaner.create();
   private static final AtomicLong LEAKS = new AtomicLong();
@@ -24,7 +23,7 @@ final class NativeHandle {
 
   static {
     try {
-      OWNER = MethodHandles.lookup().findVarHandle(NativeHandle.class, "owner", long.class);
+      OWNER = MethodHandles.lookup().findVarHandle(NativeHandle.class, "owner", Object.class);
     } catch (ReflectiveOperationException e) {
       throw new ExceptionInInitializerError(e);
     }
@@ -37,8 +36,8 @@ final class NativeHandle {
   private final Throwable allocation;
   private final AtomicInteger dependents = new AtomicInteger();
   private final NativeHandle[] needed;
-  // Or the id of the thread that uses it: a number, as references cost the collector's barriers.
-  private volatile long owner = IDLE;
+  // Null: idle. A thread: in use by it. CLOSED: freed.
+  private volatile Object owner;
   // Entries of the owner; only the owner touches it.
   private int depth;
 
@@ -91,11 +90,11 @@ final class NativeHandle {
   }
 
   void acquire() {
-    long me = Thread.currentThread().getId();
-    long seen = owner;
+    Thread me = Thread.currentThread();
+    Object seen = owner;
     if (seen == me) {
       depth++;
-    } else if (seen == IDLE && OWNER.compareAndSet(this, IDLE, me)) {
+    } else if (seen == null && OWNER.compareAndSet(this, null, me)) {
       depth = 1;
     } else {
       throw refuse(owner == CLOSED ? "it is closed" : "another thread is using it");
@@ -104,7 +103,7 @@ final class NativeHandle {
 
   void release() {
     if (--depth == 0) {
-      OWNER.setRelease(this, IDLE);
+      OWNER.setRelease(this, null);
     }
   }
 
@@ -117,14 +116,15 @@ final class NativeHandle {
     if (owner == CLOSED) {
       return false;
     }
-    if (!OWNER.compareAndSet(this, IDLE, Thread.currentThread().getId())) {
+    Thread me = Thread.currentThread();
+    if (!OWNER.compareAndSet(this, null, me)) {
       if (owner == CLOSED) {
         return false;
       }
       throw refuse("it is in use and cannot be closed now");
     }
     if (dependents.get() > 0) {
-      OWNER.setRelease(this, IDLE);
+      OWNER.setRelease(this, null);
       throw refuse("it cannot be closed before what was made from it");
     }
     try {

@@ -144,7 +144,7 @@ TEST(BenchmarkWorker, MeasuresMultiplyAdds) {
   }
 }
 
-#if defined(__OPTIMIZE__)
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /// Multiply-adds a second where each waits for the one before.
 double dependent_flops_per_second() {
   constexpr int kSteps = 100000;

@@ -259,7 +259,7 @@ class Lane {
       char*& place = places[argument.place];
       memories_.emplace_back(argument.layout, engine(), place);
       if (argument.place != kWeights) return;
-      if (!operation.natural_weights.is_zero()) pack(operation.natural_weights, memories_.back());
+      if (argument.id == DNNL_ARG_WEIGHTS) pack(operation.natural_weights, memories_.back());
       place += aligned(argument.layout.get_size());
     });
     auto next = memories_.begin();

@@ -11,6 +11,7 @@
 
 #include "common/bfloat16.h"
 #include "common/check.h"
+#include "cpu/bias_gradient.h"
 #include "cpu/direct_convolution.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
@@ -256,7 +257,10 @@ class DirectConvolution final : public Affine {
       }
       table_.gradient(call);
     }
-    if (diff_bias != nullptr) sum_bias(diff_dst_view.as<T>(), diff_bias->as<float>());
+    if (diff_bias != nullptr) {
+      const int64_t places = spec_.out_height() * spec_.out_width();
+      sum_bias(diff_dst_view.as<T>(), spec_.batch, places, spec_.filters, diff_bias->as<float>());
+    }
   }
 
   void do_pack_weights(const View& weights, const View& packed_weights, const View& scratch) const override {
@@ -394,27 +398,6 @@ class DirectConvolution final : public Affine {
             }
           }
         }
-      }
-    }
-  }
-
-  void sum_bias(const T* diff_dst, float* diff_bias) const {
-    const int64_t places = spec_.out_height() * spec_.out_width();
-    std::fill_n(diff_bias, spec_.filters, 0.0f);
-    for (int64_t n = 0; n < spec_.batch; ++n) {
-      for (int64_t first = 0; first < spec_.filters; first += kFilters) {
-        float sums[kFilters] = {};  // of an image: the rounding error of one long sum would grow with N
-        for (int64_t place = 0; place < places; ++place) {
-          const T* from = diff_dst + (n * places + place) * spec_.filters + first;
-          for (int64_t f = 0; f < kFilters; ++f) {
-            if constexpr (kPair == 2) {
-              sums[f] += from_bfloat16(from[f]);
-            } else {
-              sums[f] += from[f];
-            }
-          }
-        }
-        for (int64_t f = 0; f < kFilters; ++f) diff_bias[first + f] += sums[f];
       }
     }
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <string>
 
+#include "cpu/bias_gradient.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 
@@ -59,7 +60,9 @@ class WinogradConvolution final : public Affine {
     std::fill_n(packed_diff_weights.as<float>(), packed_elements_, 0.0f);
     table_.gradient({src.as<float>(), diff_dst.as<float>(), packed_diff_weights.as<float>(), spec_.batch, spec_.height,
                      spec_.width, spec_.channels, spec_.filters, scratch.as<float>()});
-    if (diff_bias != nullptr) sum_bias(diff_dst.as<float>(), diff_bias->as<float>());
+    if (diff_bias != nullptr) {
+      sum_bias(diff_dst.as<float>(), spec_.batch, spec_.height * spec_.width, spec_.filters, diff_bias->as<float>());
+    }
   }
 
   void do_pack_weights(const View& weights, const View& packed_weights, const View&) const override {
@@ -88,21 +91,6 @@ class WinogradConvolution final : public Affine {
     call.width = spec_.width;
     call.scratch = scratch.as<float>();
     return call;
-  }
-
-  void sum_bias(const float* diff_dst, float* diff_bias) const {
-    const int64_t places = spec_.height * spec_.width;
-    std::fill_n(diff_bias, spec_.filters, 0.0f);
-    for (int64_t n = 0; n < spec_.batch; ++n) {
-      for (int64_t first = 0; first < spec_.filters; first += kLanes) {
-        float sums[kLanes] = {};  // of an image: the rounding error of one long sum would grow with N
-        for (int64_t place = 0; place < places; ++place) {
-          const float* const from = diff_dst + (n * places + place) * spec_.filters + first;
-          for (int64_t f = 0; f < kLanes; ++f) sums[f] += from[f];
-        }
-        for (int64_t f = 0; f < kLanes; ++f) diff_bias[first + f] += sums[f];
-      }
-    }
   }
 
   const ConvolutionSpec spec_;

@@ -9,6 +9,7 @@ namespace ghostbatch::cpu {
 /// both directions of the data, 1.1-2.1 in the gradient of the weights.
 bool has_winograd(const ConvolutionSpec& spec);
 
+/// A convolution of such a shape, all directions by Winograd's filtering.
 Affine* make_winograd_convolution(const ConvolutionSpec& spec, bool backward);
 
 }  // namespace ghostbatch::cpu

@@ -190,6 +190,10 @@ final class BenchCommand implements Callable<Integer> {
     if (compare != null && !compare.equals("libtorch")) {
       throw new UsageException("--compare needs libtorch, got " + compare);
     }
+    if (compare != null && suite.equals("scaling")) {
+      throw new UsageException(
+          "--suite scaling compares GhostBatch with itself, got --compare " + compare);
+    }
     if (rounds < 1) {
       throw new UsageException("--rounds needs 1 or more, got " + rounds);
     }

@@ -286,6 +286,7 @@ class DataTest {
             "bench --suite kernels --precision bf16",
             "bench --suite kernels --kernel relu --shape 4 --micro-batch 16",
             "bench --suite step --backend reference",
+            "bench --suite scaling --compare libtorch",
             "bench --suite binding", // here is no source tree
             "bench")) {
       Cli cli = Cli.line(line);

@@ -72,6 +72,13 @@ void check_vector(const char* kernel, const char* role, const View& view) {
   if (view.elements > 0) check_memory(kernel, role, view);
 }
 
+void check_as_long(const char* kernel, const char* role, const View& view, const View& first) {
+  check_vector(kernel, role, view);
+  if (view.elements != first.elements) {
+    fail(kernel, text(role, " of ", first.elements, " elements"), text(view.elements));
+  }
+}
+
 void check_same(const char* kernel, const char* role, const View& view, const View& first) {
   if (view.elements != first.elements || view.type != first.type) {
     fail(kernel, text(role, " of ", first.elements, " ", name_of(first.type)),
@@ -167,10 +174,18 @@ void VectorKernels::fill(Lanes* lanes, double value, const View& x) const {
 
 void VectorKernels::copy(Lanes* lanes, const View& x, const View& y) const {
   check_vector("copy", "x", x);
-  check_same("copy", "y", y, x);
+  check_as_long("copy", "y", y, x);
   for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    const char* const from = static_cast<const char*>(at(x, first));
-    std::copy(from, from + count * size_of(x.type), static_cast<char*>(at(y, first)));
+    const void* const from = at(x, first);
+    void* const to = at(y, first);
+    if (x.type == y.type) {
+      std::copy_n(static_cast<const char*>(from), count * size_of(x.type), static_cast<char*>(to));
+    } else if (x.type == DataType::f32) {
+      std::copy_n(static_cast<const float*>(from), count, static_cast<double*>(to));
+    } else {
+      std::transform(static_cast<const double*>(from), static_cast<const double*>(from) + count,
+                     static_cast<float*>(to), [](double value) { return static_cast<float>(value); });
+    }
   });
 }
 
@@ -182,9 +197,20 @@ void VectorKernels::scale(Lanes* lanes, double alpha, const View& x) const {
 
 void VectorKernels::axpy(Lanes* lanes, double alpha, const View& x, const View& y) const {
   check_vector("axpy", "x", x);
-  check_same("axpy", "y", y, x);
+  const bool widens = x.type == DataType::f32 && y.type == DataType::f64;
+  if (widens) {
+    check_as_long("axpy", "y", y, x);
+  } else {
+    check_same("axpy", "y", y, x);
+  }
   for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    axpy_block(alpha, at(x, first), at(y, first), x.type, count);
+    if (widens) {
+      const float* const from = static_cast<const float*>(at(x, first));
+      double* const to = static_cast<double*>(at(y, first));
+      for (int64_t i = 0; i < count; ++i) to[i] += alpha * from[i];
+    } else {
+      axpy_block(alpha, at(x, first), at(y, first), x.type, count);
+    }
   });
 }
 

@@ -44,8 +44,9 @@ TEST(Vector, RefusesBadArguments) {
     expect_error([&] { kernels->fill(nullptr, 1, bytes.view()); }, "[fill] needs x of f32 or f64, got u8");
     expect_error([&] { kernels->fill(nullptr, 1, View(nullptr, 8, DataType::f32)); }, "x with memory, got null");
     expect_error([&] { kernels->fill(nullptr, 1, View(v.data, -8, DataType::f32)); }, "[fill] needs x of at most");
-    expect_error([&] { kernels->copy(nullptr, v, shorter.view()); }, "[copy] needs y of 8 f32, got 7 f32");
-    expect_error([&] { kernels->axpy(nullptr, 1, v, doubles.view()); }, "[axpy] needs y of 8 f32, got 8 f64");
+    expect_error([&] { kernels->copy(nullptr, v, shorter.view()); }, "[copy] needs y of 8 elements, got 7");
+    expect_error([&] { kernels->copy(nullptr, v, bytes.view()); }, "[copy] needs y of f32 or f64, got u8");
+    expect_error([&] { kernels->axpy(nullptr, 1, doubles.view(), v); }, "[axpy] needs y of 8 f64, got 8 f32");
     expect_error([&] { kernels->dot(nullptr, v, shorter.view()); }, "[dot] needs y");
     expect_error([&] { kernels->distance(nullptr, v, shorter.view()); }, "[distance] needs y");
     expect_error([&] { kernels->interpolate(nullptr, 0.5, v, w, shorter.view()); }, "[interpolate] needs z");
@@ -111,6 +112,29 @@ TEST(Vector, ElementwiseKernelsMatchTheirFormulas) {
       expect_close("project_box", z.values(), map(vectors, project), tolerance);
       kernels->fill(nullptr, -2.5, z.view());
       expect_equal("fill", z.values(), std::vector<double>(static_cast<size_t>(n), -2.5));
+    }
+  }
+}
+
+TEST(Vector, CopiesBetweenTypesAndSumsFloatsInDouble) {
+  const auto lanes = own(Lanes::create(2));
+  for (const char* name : {"reference", "cpu"}) {
+    const auto kernels = own(make_device(name)->vector_kernels());
+    for (const int64_t n : kSizes) {
+      SCOPED_TRACE(::testing::Message() << name << " n=" << n);
+      const Vectors vectors = make_vectors(n);
+      const Buffer floats(DataType::f32, vectors.x), doubles(DataType::f64, vectors.y), sum(DataType::f64, n);
+      kernels->copy(lanes.get(), floats.view(), sum.view());
+      expect_equal("widened", sum.values(), floats.values());
+      kernels->copy(lanes.get(), doubles.view(), sum.view());
+      kernels->axpy(lanes.get(), 0.1, floats.view(), sum.view());
+      std::vector<double> expected = doubles.values();
+      const std::vector<double> added = floats.values();
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += 0.1 * added[i];
+      expect_close("sum", sum.values(), expected, Tolerance::kDouble);
+      const Buffer rounded(DataType::f32, n);
+      kernels->copy(lanes.get(), doubles.view(), rounded.view());
+      expect_equal("rounded", rounded.values(), Buffer(DataType::f32, doubles.values()).values());
     }
   }
 }

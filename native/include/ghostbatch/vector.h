@@ -1,4 +1,5 @@
-// One-pass kernels on the parameter vector. All views of a call have one type, f32 or f64, and one length.
+// One-pass kernels on the parameter vector. All views of a call have one length, and one type, f32 or f64, unless a kernel
+// says otherwise.
 #pragma once
 
 #include <vector>
@@ -91,9 +92,9 @@ class VectorKernels : public Resource {
 
   // Public calls run on `lanes` (null: the calling thread).
   void fill(Lanes* lanes, double value, const View& x) const;
-  void copy(Lanes* lanes, const View& x, const View& y) const;                  // y = x
+  void copy(Lanes* lanes, const View& x, const View& y) const;                  // y = x, rounded where y is f32 and x f64
   void scale(Lanes* lanes, double alpha, const View& x) const;                  // x *= alpha
-  void axpy(Lanes* lanes, double alpha, const View& x, const View& y) const;    // y += alpha x
+  void axpy(Lanes* lanes, double alpha, const View& x, const View& y) const;    // y += alpha x; x may be f32 where y is f64
   double dot(Lanes* lanes, const View& x, const View& y) const;                 // sum x y
   double sum(Lanes* lanes, const View& x) const;
   double distance(Lanes* lanes, const View& x, const View& y) const;            // ||x - y||_2

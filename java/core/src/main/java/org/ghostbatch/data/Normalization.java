@@ -5,6 +5,7 @@ import java.nio.ByteOrder;
 import java.util.Collections;
 import java.util.List;
 import java.util.stream.DoubleStream;
+import org.ghostbatch.device.LoadSpec;
 
 /**
  * What is done to every value before the network sees it: (scale value - mean[c]) / std[c].
@@ -52,6 +53,12 @@ public record Normalization(double scale, List<Double> mean, List<Double> std) {
               + " channels, or mean 0 and std 1, got "
               + mean.size());
     }
+  }
+
+  /** The spec of a loader that normalizes so. */
+  public LoadSpec of(LoadSpec load) {
+    boolean each = mean.size() <= MAX_CHANNELS;
+    return load.withNormalization(scale, each ? mean : List.of(), each ? std : List.of());
   }
 
   private static List<Double> copy(String what, List<Double> values) {

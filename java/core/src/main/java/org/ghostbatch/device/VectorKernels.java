@@ -9,8 +9,9 @@ import org.ghostbatch.binding.SgdSpec;
 import org.ghostbatch.binding.View;
 
 /**
- * One-pass kernels on vectors, all of a call f32 or all f64, and of one length. Sums are formed in
- * double over fixed blocks combined in order: results have the same bits for any number of lanes.
+ * One-pass kernels on vectors of one length, all of a call f32 or all f64 unless a kernel says
+ * otherwise. Sums are formed in double over fixed blocks combined in order: results have the same
+ * bits for any number of lanes.
  */
 public final class VectorKernels extends NativeObject {
   private static final NativeHandle[] NONE = {};
@@ -86,10 +87,11 @@ public final class VectorKernels extends NativeObject {
     }
   }
 
-  /** y = x. */
+  /** y = x, rounded where y is f32 and x f64. */
   public void copy(Tensor x, Tensor y) {
     check("x", x, x);
-    check("y", y, x);
+    check("y", y, y);
+    asLong("y", y, x);
     start();
     try {
       binding.copy(lanesBinding, vector("x", x), vector("y", y));
@@ -113,10 +115,14 @@ public final class VectorKernels extends NativeObject {
     }
   }
 
-  /** y += alpha x. */
+  /** y += alpha x; x may be f32 where y is f64. */
   public void axpy(double alpha, Tensor x, Tensor y) {
     check("x", x, x);
-    check("y", y, x);
+    if (x.type() == DataType.F32 && Check.present(kind, "y", y).type() == DataType.F64) {
+      asLong("y", y, x);
+    } else {
+      check("y", y, x);
+    }
     start();
     try {
       binding.axpy(lanesBinding, alpha, vector("x", x), vector("y", y));
@@ -377,6 +383,12 @@ public final class VectorKernels extends NativeObject {
 
   private View vector(String role, Tensor x) {
     return use(role, x, x.type(), x.elements());
+  }
+
+  private void asLong(String role, Tensor tensor, Tensor like) {
+    if (tensor.elements() != like.elements()) {
+      throw Check.bad(kind, role + " of " + like.elements() + " elements", tensor);
+    }
   }
 
   private void check(String role, Tensor tensor, Tensor like) {

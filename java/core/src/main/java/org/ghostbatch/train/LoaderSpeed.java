@@ -175,10 +175,10 @@ public record LoaderSpeed(String name, long images, double seconds) {
       Network network =
           Network.of(Sequential.of(GlobalAvgPool.of(), Linear.of(data.classes())), data.shape());
       LoadSpec load =
-          Trainer.normalized(
-              LoadSpec.of(data.shape().height(), data.shape().width(), data.shape().channels())
-                  .withAugmentation(augmentation),
-              data.normalization());
+          data.normalization()
+              .of(
+                  LoadSpec.of(data.shape().height(), data.shape().width(), data.shape().channels())
+                      .withAugmentation(augmentation));
       lanes = device.lanes(threads);
       plan = network.compile(device);
       engine =

@@ -67,8 +67,7 @@ public final class Predictor implements AutoCloseable {
       this.capacity = capacity;
       SampleShape shape = model.network().inputShape();
       LoadSpec load =
-          Trainer.normalized(
-              LoadSpec.of(shape.height(), shape.width(), shape.channels()), model.normalization());
+          model.normalization().of(LoadSpec.of(shape.height(), shape.width(), shape.channels()));
       engine =
           device.engine(
               lanes,

@@ -9,7 +9,7 @@ import org.ghostbatch.device.Device;
 import org.ghostbatch.device.Samples;
 
 /** Copies samples of a data set to native memory, in pieces. Not thread-safe. */
-final class SampleCopy {
+public final class SampleCopy {
   private static final int PIECE_BYTES = 4 << 20;
 
   private final Dataset data;
@@ -18,7 +18,7 @@ final class SampleCopy {
   private final int[] labels;
   private final int[] numbers;
 
-  SampleCopy(Dataset data) {
+  public SampleCopy(Dataset data) {
     this.data = data;
     this.pieceRows = Math.max(1, Math.min(data.count(), PIECE_BYTES / data.sampleBytes()));
     this.piece =
@@ -28,12 +28,12 @@ final class SampleCopy {
     this.numbers = new int[pieceRows];
   }
 
-  static DataType type(Dataset data) {
+  private static DataType type(Dataset data) {
     return data.type() == ElementType.U8 ? DataType.U8 : DataType.F32;
   }
 
   /** Native room for so many samples of a data set. */
-  static Samples room(Device device, Dataset data, int count) {
+  public static Samples room(Device device, Dataset data, int count) {
     return device.samples(
         type(data),
         count,
@@ -44,7 +44,7 @@ final class SampleCopy {
   }
 
   /** Rows 0, 1, ... of {@code target} become samples indices[from .. to). */
-  void copy(int[] indices, int from, int to, Samples target) {
+  public void copy(int[] indices, int from, int to, Samples target) {
     for (int at = from; at < to; at += pieceRows) {
       int rows = Math.min(pieceRows, to - at);
       piece.clear();

@@ -536,15 +536,7 @@ public final class Trainer implements AutoCloseable {
                 network.inputShape().channels())
             .withAugmentation(spec.augmentation())
             .withPad(4, bytes && !affine ? 127 : 0);
-    return normalized(load, normalization).withType(spec.precision());
-  }
-
-  static LoadSpec normalized(LoadSpec load, Normalization normalization) {
-    boolean each = normalization.mean().size() <= Normalization.MAX_CHANNELS;
-    return load.withNormalization(
-        normalization.scale(),
-        each ? normalization.mean() : List.of(),
-        each ? normalization.std() : List.of());
+    return normalization.of(load).withType(spec.precision());
   }
 
   /** Trains a whole run on a named data set. */

@@ -1,0 +1,5 @@
+/**
+ * What the minimizers that training finds look like: the loss as a function of all parameters
+ * ({@link org.ghostbatch.analysis.Objective}), its sharpness, its curvature, and slices through it.
+ */
+package org.ghostbatch.analysis;

@@ -105,6 +105,24 @@ final class Candidates {
     }
   }
 
+  /** Paths of slices. */
+  static final class Paths extends Of {
+    private static final long serialVersionUID = 1;
+
+    Paths() {
+      super(List.of("line", "arc"));
+    }
+  }
+
+  /** Sources of batch norm's statistics. */
+  static final class Norms extends Of {
+    private static final long serialVersionUID = 1;
+
+    Norms() {
+      super(AnalysisOptions.NORMS);
+    }
+  }
+
   /** Backends. */
   static final class Backends extends Of {
     private static final long serialVersionUID = 1;

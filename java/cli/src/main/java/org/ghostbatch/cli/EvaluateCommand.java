@@ -17,6 +17,7 @@ import org.ghostbatch.train.ClassificationMetrics;
 import org.ghostbatch.train.Evaluation;
 import org.ghostbatch.train.Predictor;
 import org.ghostbatch.train.RunFolder;
+import org.ghostbatch.train.TrainedRun;
 import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -162,15 +163,12 @@ final class EvaluateCommand implements Callable<Integer> {
     if (part.equals("test")) {
       return pair.test();
     }
-    Dataset all = pair.train();
-    if (spec != null && spec.trainSamples() > 0) {
-      all = all.take(Math.min(spec.trainSamples(), all.count()));
+    if (spec == null) {
+      return pair.train();
     }
-    if (spec == null || spec.validation() == 0) {
-      return all;
-    }
-    Dataset.Split split = all.split(spec.validation(), spec.seed());
-    return part.equals("train") ? split.train() : split.validation();
+    return part.equals("train")
+        ? TrainedRun.trainedOn(pair.train(), spec)
+        : TrainedRun.setAside(pair.train(), spec);
   }
 
   private JsonObject json(

@@ -1,5 +1,6 @@
 package org.ghostbatch.cli;
 
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
@@ -25,6 +26,8 @@ import picocli.CommandLine.UnmatchedArgumentException;
       TrainCommand.class,
       EvaluateCommand.class,
       PredictCommand.class,
+      HessianCommand.class,
+      SliceCommand.class,
       StudyCommand.class,
       BenchCommand.class,
       InfoCommand.class,
@@ -134,9 +137,34 @@ public final class Main implements Callable<Integer> {
     }
     // Options are suggested with their whole name only: "--epochs", not "--epochs=E".
     return exception.getSuggestions().stream()
-        .findFirst()
+        .min(Comparator.comparingInt(meant -> edits(got, meant.split("[= ]")[0])))
         .map(meant -> text + "; did you mean " + meant.split("[= ]")[0] + "?")
         .orElse(text);
+  }
+
+  /**
+   * Letters to insert, delete, replace, or swap with their neighbour, to make one word of another.
+   */
+  private static int edits(String from, String to) {
+    int[][] least = new int[from.length() + 1][to.length() + 1];
+    for (int i = 0; i <= from.length(); i++) {
+      for (int j = 0; j <= to.length(); j++) {
+        if (i == 0 || j == 0) {
+          least[i][j] = i + j;
+          continue;
+        }
+        int other = from.charAt(i - 1) == to.charAt(j - 1) ? 0 : 1;
+        int one = Math.min(least[i - 1][j], least[i][j - 1]) + 1;
+        least[i][j] = Math.min(one, least[i - 1][j - 1] + other);
+        if (i > 1
+            && j > 1
+            && from.charAt(i - 1) == to.charAt(j - 2)
+            && from.charAt(i - 2) == to.charAt(j - 1)) {
+          least[i][j] = Math.min(least[i][j], least[i - 2][j - 2] + 1);
+        }
+      }
+    }
+    return least[from.length()][to.length()];
   }
 
   private static void usageError(CommandLine command, String message) {

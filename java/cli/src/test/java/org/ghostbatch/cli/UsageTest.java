@@ -122,7 +122,9 @@ class UsageTest {
   void helpAndVersionAreNoErrors() {
     assertEquals(0, Cli.line("--help").status());
     assertTrue(Cli.line("--version").out().startsWith("ghostbatch "));
-    for (String command : List.of("train", "evaluate", "predict", "study", "info", "completion")) {
+    for (String command :
+        List.of(
+            "train", "evaluate", "predict", "hessian", "slice", "study", "info", "completion")) {
       Cli help = Cli.line(command + " --help");
       assertEquals(0, help.status(), command);
       assertTrue(help.out().contains("Usage: ghostbatch " + command), help.out());

@@ -17,9 +17,19 @@ public final class Density {
   private final long dimension;
   private final List<double[]> nodes;
 
-  Density(long dimension, List<double[]> nodes) {
+  /**
+   * The mean of probes.
+   *
+   * @param dimension n, the number of eigenvalues
+   * @param probes of each its nodes, as of {@link Hessian#densityProbe}
+   */
+  public Density(long dimension, List<List<double[]>> probes) {
     this.dimension = dimension;
-    this.nodes = List.copyOf(nodes);
+    this.nodes =
+        probes.stream()
+            .flatMap(List::stream)
+            .map(node -> new double[] {node[0], node[1] / probes.size()})
+            .toList();
   }
 
   /** Points and their weights, {eigenvalue, weight}. */

@@ -116,11 +116,11 @@ final class Lanczos implements AutoCloseable {
   }
 
   /** Gauss quadrature: eigenvalues of T with the squares of their vectors' first components. */
-  List<double[]> quadrature(double weight) {
+  List<double[]> quadrature() {
     List<double[]> nodes = new ArrayList<>();
     for (int j = 0; j < steps; j++) {
       double component = tridiagonal.vectors[0][j];
-      nodes.add(new double[] {tridiagonal.values[j], weight * component * component});
+      nodes.add(new double[] {tridiagonal.values[j], component * component});
     }
     return nodes;
   }

@@ -418,16 +418,14 @@ public final class Trainer implements AutoCloseable {
       throw Check.bad(
           "trainer", "at most the " + train.count() + " samples of its data", spec.trainSamples());
     }
-    Dataset used = spec.trainSamples() == 0 ? train : train.take(spec.trainSamples());
     if (spec.validation() > 0) {
       if (sampleWeights != null) {
         throw Check.bad(
             "trainer", "no validation share beside weights of samples", spec.validation());
       }
-      Dataset.Split split = used.split(spec.validation(), spec.seed());
-      used = split.train();
-      validation = split.validation();
+      validation = TrainedRun.setAside(train, spec);
     }
+    Dataset used = TrainedRun.trainedOn(train, spec);
     network = Network.of(layers, train.shape());
     if (train.classes() > network.classes()) {
       throw Check.bad(

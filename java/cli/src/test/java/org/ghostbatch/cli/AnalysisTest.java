@@ -1,0 +1,137 @@
+package org.ghostbatch.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.ghostbatch.io.Json;
+import org.ghostbatch.io.JsonObject;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The commands that analyse runs, on two small ones. */
+class AnalysisTest {
+  @TempDir private static Path folder;
+  private static Path small;
+  private static Path large;
+
+  @BeforeAll
+  static void train() {
+    small = folder.resolve("small");
+    large = folder.resolve("large");
+    String common =
+        "train --model lenet-small --data strokes --train-samples 600 --epochs 4 --quiet ";
+    assertEquals(0, Cli.line(common + "--batch 50 --lr 0.05 --out " + small).status());
+    assertEquals(0, Cli.line(common + "--batch 100 --lr 0.1 --out " + large).status());
+  }
+
+  private static JsonObject json(String line) {
+    Cli cli = Cli.line(line);
+    assertEquals(0, cli.status(), cli.err());
+    return Json.parseObject(cli.out());
+  }
+
+  @Test
+  void sliceEndsAtTheTwoNetworksAndGoesOnWhereItStopped() throws IOException {
+    Path csv = folder.resolve("line.csv");
+    String line =
+        "slice --from " + small + " --to " + large + " --range 0,1 --points 5 --json --out " + csv;
+    JsonObject slice = json(line);
+    List<?> points = slice.getList("points");
+    assertEquals(5, points.size());
+    for (Path run : List.of(small, large)) {
+      JsonObject end = (JsonObject) points.get(run == small ? 0 : 4);
+      JsonObject summary = Json.readObject(run.resolve("summary.json"));
+      // Its running statistics are those of the last updates, these are recomputed.
+      assertEquals(summary.getDouble("train_accuracy"), end.getDouble("train_accuracy"), 0.1);
+      assertEquals(summary.getDouble("test_accuracy"), end.getDouble("test_accuracy"), 0.1);
+    }
+    List<String> lines = Files.readAllLines(csv);
+    assertEquals(6, lines.size());
+    Files.write(csv, lines.subList(0, 3));
+    assertEquals(points, json(line).getList("points"));
+    assertEquals(lines, Files.readAllLines(csv));
+    assertTrue(Files.readString(folder.resolve("line-loss.svg")).contains("<path d=\"M"));
+    Cli other = Cli.line(line + " --path arc");
+    assertEquals(2, other.status());
+    assertTrue(
+        other.err().contains("[results] needs a new file, or one of the same analysis"),
+        other.err());
+  }
+
+  @Test
+  void arcAndLineShareTheirEnds() {
+    JsonObject line =
+        json(
+            "slice --from "
+                + small
+                + " --to "
+                + large
+                + " --range 0,1 --points 3 --samples 200 --json --out "
+                + folder.resolve("a.csv"));
+    JsonObject arc =
+        json(
+            "slice --from "
+                + small
+                + " --to "
+                + large
+                + " --range 0,1 --points 3 --samples 200 --path arc --json --out "
+                + folder.resolve("b.csv"));
+    JsonObject middleOfLine = (JsonObject) line.getList("points").get(1);
+    JsonObject middleOfArc = (JsonObject) arc.getList("points").get(1);
+    assertEquals(line.getList("points").get(0), arc.getList("points").get(0));
+    assertTrue(middleOfLine.getDouble("train_loss") != middleOfArc.getDouble("train_loss"));
+  }
+
+  @Test
+  void hessianTellsGradientEigenvaluesTraceAndDensity() throws IOException {
+    Path csv = folder.resolve("density.csv");
+    String line =
+        "hessian --run "
+            + large
+            + " --top 2 --bottom 1 --trace --density --probes 2 --steps 12 --tolerance 0.05"
+            + " --samples 200 --json --out "
+            + csv;
+    JsonObject first = json(line);
+    List<?> largest = first.getList("largest");
+    double top = ((JsonObject) largest.get(0)).getDouble("value");
+    assertTrue(top > ((JsonObject) largest.get(1)).getDouble("value"));
+    assertTrue(((JsonObject) first.getList("smallest").get(0)).getDouble("value") < top);
+    assertTrue(first.getDouble("gradient_norm") > 0 && first.getDouble("error") < 0.5);
+    assertEquals(200, first.getLong("samples"));
+    double share = first.getDouble("negative_share");
+    assertTrue(share > 0 && share < 1);
+    List<String> lines = Files.readAllLines(csv);
+    assertEquals(25, lines.size());
+    Files.write(csv, lines.subList(0, 13)); // of the first probe
+    assertEquals(share, json(line).getDouble("negative_share"));
+    assertEquals(lines, Files.readAllLines(csv));
+    Cli text = Cli.line(line.replace(" --json", ""));
+    assertTrue(
+        text.out().contains("largest 2") && text.out().contains("of the eigenvalues are negative"),
+        text.out());
+  }
+
+  @Test
+  void badFlagsAreBadUsage() {
+    for (String flags :
+        List.of(
+            "slice --from " + small + " --to " + large + " --path curve",
+            "slice --from " + small + " --to " + large + " --range 2,1",
+            "slice --from " + small,
+            "hessian --run " + small + " --bn moving",
+            "hessian --run " + small + " --top 70",
+            "hessian --run " + small + " --samples -1",
+            "hessian")) {
+      Cli cli = Cli.line(flags);
+      assertEquals(2, cli.status(), flags + ": " + cli.err());
+    }
+    Cli none = Cli.line("hessian --run " + folder.resolve("none"));
+    assertEquals(1, none.status());
+    assertTrue(none.err().contains("none"), none.err());
+  }
+}

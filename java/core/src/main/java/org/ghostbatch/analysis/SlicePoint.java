@@ -1,0 +1,9 @@
+package org.ghostbatch.analysis;
+
+/**
+ * The loss and accuracy of a network on a path.
+ *
+ * @param t where on it: 0 and 1 are its ends
+ */
+public record SlicePoint(
+    double t, double trainLoss, double trainAccuracy, double testLoss, double testAccuracy) {}

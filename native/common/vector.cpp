@@ -267,6 +267,15 @@ void VectorKernels::project_box(Lanes* lanes, double epsilon, const View& center
   });
 }
 
+void VectorKernels::scale_by_magnitude(Lanes* lanes, double offset, const View& x, const View& y) const {
+  check_finite("scale_by_magnitude", "offset", offset);
+  check_vector("scale_by_magnitude", "x", x);
+  check_same("scale_by_magnitude", "y", y, x);
+  for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
+    scale_by_magnitude_block(offset, at(x, first), at(y, first), x.type, count);
+  });
+}
+
 void VectorKernels::sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, const View& gradient,
                         const View& velocity) const {
   check_finite("sgd", "rate", spec.rate);

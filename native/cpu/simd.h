@@ -192,6 +192,7 @@ struct VectorTable {
   double (*max_abs)(const void* x, int64_t n);
   void (*interpolate)(double alpha, const void* x, const void* y, void* z, int64_t n);
   void (*project_box)(double epsilon, const void* center, void* x, int64_t n);
+  void (*scale_by_magnitude)(double offset, const void* x, void* y, int64_t n);
   void (*sgd)(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, int64_t n);
   void (*adam)(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, int64_t n);
   void (*lars)(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, int64_t n);

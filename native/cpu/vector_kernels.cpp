@@ -32,6 +32,9 @@ class SimdVectorKernels final : public VectorKernels {
   void project_box_block(double epsilon, const void* center, void* x, DataType type, int64_t n) const override {
     table(type).project_box(epsilon, center, x, n);
   }
+  void scale_by_magnitude_block(double offset, const void* x, void* y, DataType type, int64_t n) const override {
+    table(type).scale_by_magnitude(offset, x, y, n);
+  }
   void sgd_block(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
                  int64_t n) const override {
     table(type).sgd(spec, weights, gradient, velocity, n);

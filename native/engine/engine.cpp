@@ -300,6 +300,9 @@ class PassEngine : public Engine {
       throw Error("[engine] needs ghost >= 0 and momentum in [0, 1], got ghost " + std::to_string(spec.ghost) +
                   ", momentum " + std::to_string(spec.momentum));
     }
+    if (spec.first_row < 0 || spec.first_row > std::numeric_limits<int32_t>::max()) {
+      throw Error("[engine] needs a first row in [0, 2^31), got " + std::to_string(spec.first_row));
+    }
     if (!c_->graph.has_norm() || spec.mode == NormMode::running) return;
     const int64_t wanted = spec.ghost == 0 ? batch : std::min(spec.ghost, batch);
     const int64_t count = (batch + wanted - 1) / wanted;
@@ -842,7 +845,7 @@ void PassEngine::execute(const Instruction& in, Micro& micro, int32_t lane_numbe
     }
     case Code::dropout:
     case Code::dropout_backward: {
-      const DropoutKey key{step_->seed, op->dropout_layer, step_->step, micro.first_row};
+      const DropoutKey key{step_->seed, op->dropout_layer, step_->step, step_->first_row + micro.first_row};
       // Rate 0 is the identity: how dropout is switched off without a second plan.
       c_->elementwise->dropout(buffer(in.src), buffer(in.dst), micro.rows, row_elements(in.dst),
                                step_->dropout ? op->rate : 0.0, key);

@@ -71,6 +71,11 @@ class ReferenceVectorKernels final : public VectorKernels {
         x, center);
   }
 
+  void scale_by_magnitude_block(double offset, const void* x, void* y, DataType type, int64_t n) const override {
+    update(
+        type, n, [&](double yi, double xi) { return yi * (std::abs(xi) + offset); }, y, x);
+  }
+
   void sgd_block(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
                  int64_t n) const override {
     const auto step = [&](double w, double gradient_i) {

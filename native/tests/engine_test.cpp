@@ -506,6 +506,34 @@ TEST(EngineGhosts, TenStepsEqualAccumulatingGhostByGhost) {
   }
 }
 
+/// Parts that are whole ghosts, each told where it begins: together they are the batch, dropout's draws included.
+TEST(EngineGhosts, ABatchInPartsDrawsAsTheBatchInOne) {
+  Owned<Samples> samples = random_samples(24);
+  Builder network = residual_network();
+  for (const Cut cut : {Cut(6), Cut(12), Cut(3, true)}) {
+    SCOPED_TRACE(cut);
+    Session s("reference", DataType::f64, network, 2, cut, 6);
+    StepSpec spec;
+    spec.ghost = 6;
+    spec.step = 5;
+    const double loss = s.step(*samples, 24, spec).loss;
+    const std::vector<double> whole = s.gradients();
+    double sum = 0;
+    std::vector<double> mean(whole.size());
+    const std::vector<int32_t> indices = first_rows(24);
+    for (const auto& [first, end] : {std::pair{0, 12}, std::pair{12, 18}, std::pair{18, 24}}) {
+      spec.first_row = first;
+      LossResult part;
+      s.engine->step(*samples, indices.data() + first, end - first, nullptr, spec, nullptr, nullptr, part);
+      sum += part.loss;
+      const std::vector<double> gradient = s.gradients();
+      for (size_t i = 0; i < mean.size(); ++i) mean[i] += gradient[i] * (end - first) / 24;
+    }
+    EXPECT_NEAR(sum, loss, 1e-12 * loss);
+    expect_near(mean, whole, 1e-12);
+  }
+}
+
 TEST(EngineGhosts, SpanningGhostsEqualGhostsInsideAMicroBatch) {
   Owned<Samples> samples = random_samples(40);
   Builder network = residual_network();
@@ -877,6 +905,9 @@ TEST(Engine, RefusesBadStepsAndGoesOn) {
   spec.momentum = 2;
   EXPECT_THROW(step(*samples, 16), Error);
   spec.momentum = 0.1;
+  spec.first_row = -1;
+  EXPECT_THROW(step(*samples, 16), Error);
+  spec.first_row = 0;
   float image_gradient[16 * 72];
   EXPECT_THROW(s.engine->step(*samples, indices.data(), 16, nullptr, spec, nullptr, image_gradient, result), Error);
   s.step(*samples, 16, spec);

@@ -759,6 +759,7 @@ void expect_same_updates(const VectorTable& got, const VectorTable& wanted) {
         table->scale(1.7, w.data(), n);
         table->interpolate(0.4, w.data(), gradient.data(), w.data(), n);
         table->project_box(0.2, x.data(), w.data(), n);
+        table->scale_by_magnitude(0.01, x.data(), w.data(), n);
         results.push_back(w);
       }
       expect_same_bits(results[0], results[1], "updates");

@@ -52,6 +52,8 @@ TEST(Vector, RefusesBadArguments) {
     expect_error([&] { kernels->interpolate(nullptr, 0.5, v, w, shorter.view()); }, "[interpolate] needs z");
     expect_error([&] { kernels->project_box(nullptr, -1, v, w); }, "epsilon of at least 0");
     expect_error([&] { kernels->project_box(nullptr, NAN, v, w); }, "epsilon of at least 0");
+    expect_error([&] { kernels->scale_by_magnitude(nullptr, 0, v, shorter.view()); }, "[scale_by_magnitude] needs y");
+    expect_error([&] { kernels->scale_by_magnitude(nullptr, NAN, v, w); }, "a finite offset");
     SgdSpec sgd;
     expect_error([&] { kernels->sgd(nullptr, sgd, v, w, shorter.view()); }, "[sgd] needs velocity");
     sgd.rate = NAN;
@@ -110,6 +112,10 @@ TEST(Vector, ElementwiseKernelsMatchTheirFormulas) {
         return std::min(std::max(a, center - r), center + r);
       };
       expect_close("project_box", z.values(), map(vectors, project), tolerance);
+      kernels->copy(nullptr, y.view(), z.view());
+      kernels->scale_by_magnitude(nullptr, 0.01, x.view(), z.view());
+      expect_close("scale_by_magnitude", z.values(),
+                   map(vectors, [](double a, double b) { return (std::abs(a) + 0.01) * b; }), tolerance);
       kernels->fill(nullptr, -2.5, z.view());
       expect_equal("fill", z.values(), std::vector<double>(static_cast<size_t>(n), -2.5));
     }
@@ -458,6 +464,7 @@ TEST(Vector, HasTheSameBitsOnAnyNumberOfLanes) {
       kernels->scale(lanes.get(), 0.9, w.view());
       kernels->interpolate(lanes.get(), 0.1, w.view(), g.view(), w.view());
       kernels->project_box(lanes.get(), 0.1, g.view(), w.view());
+      kernels->scale_by_magnitude(lanes.get(), 0.1, g.view(), w.view());
       kernels->copy(lanes.get(), w.view(), g.view());
       for (const double x : g.values()) result.push_back(x);
       results.push_back(result);

@@ -67,6 +67,14 @@ void project_box(double epsilon, const void* center_data, void* x_data, int64_t 
   }
 }
 
+template <typename T>
+void scale_by_magnitude(double offset, const void* x_data, void* y_data, int64_t n) {
+  const T* x = static_cast<const T*>(x_data);
+  T* y = static_cast<T*>(y_data);
+  const T least = static_cast<T>(offset);
+  for (int64_t i = 0; i < n; ++i) y[i] *= (x[i] < 0 ? -x[i] : x[i]) + least;
+}
+
 template <typename T, bool kNesterov>
 void sgd_as(const SgdSpec& spec, T* weights, const T* gradient, T* velocity, int64_t n) {
   const T rate = static_cast<T>(spec.rate), momentum = static_cast<T>(spec.momentum);
@@ -274,8 +282,14 @@ double max_abs(const void* x_data, int64_t n) {
 
 template <typename T>
 constexpr VectorTable table_of() {
-  return {fill<T>,        scale<T>, axpy<T>, dot<T>,  sum<T>,          squared_distance<T>, max_abs<T>, interpolate<T>,
-          project_box<T>, sgd<T>,   adam<T>, lars<T>, lamb_moments<T>, lamb<T>};
+  return {fill<T>,        scale<T>,
+          axpy<T>,        dot<T>,
+          sum<T>,         squared_distance<T>,
+          max_abs<T>,     interpolate<T>,
+          project_box<T>, scale_by_magnitude<T>,
+          sgd<T>,         adam<T>,
+          lars<T>,        lamb_moments<T>,
+          lamb<T>};
 }
 
 }  // namespace

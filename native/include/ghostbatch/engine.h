@@ -30,6 +30,7 @@ struct StepSpec {
   double label_smoothing = 0;
   uint64_t seed = 1;            // of dropout and augmentation
   uint64_t step = 0;            // number of the update, for dropout
+  int64_t first_row = 0;        // number of the first row, for dropout: a batch in parts draws as the batch in one
   uint64_t epoch = 0;           // for augmentation
 };
 

@@ -103,6 +103,8 @@ class VectorKernels : public Resource {
   void interpolate(Lanes* lanes, double alpha, const View& x, const View& y, const View& z) const;
   /// x = center + clamp(x - center, -r, r), r = epsilon (|center| + 1): the box of Keskar's Metric 2.1.
   void project_box(Lanes* lanes, double epsilon, const View& center, const View& x) const;
+  /// y *= |x| + offset: the operator T_w of ASAM (Kwon et al. 2021, arXiv 2102.11600, Algorithm 1) on a gradient.
+  void scale_by_magnitude(Lanes* lanes, double offset, const View& x, const View& y) const;
   void sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, const View& gradient, const View& velocity) const;
   void adam(Lanes* lanes, const AdamSpec& spec, const View& weights, const View& gradient, const View& m,
             const View& v) const;
@@ -124,6 +126,7 @@ class VectorKernels : public Resource {
   virtual double max_abs_block(const void* x, DataType type, int64_t n) const = 0;
   virtual void interpolate_block(double alpha, const void* x, const void* y, void* z, DataType type, int64_t n) const = 0;
   virtual void project_box_block(double epsilon, const void* center, void* x, DataType type, int64_t n) const = 0;
+  virtual void scale_by_magnitude_block(double offset, const void* x, void* y, DataType type, int64_t n) const = 0;
   virtual void sgd_block(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
                          int64_t n) const = 0;
   virtual void adam_block(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, DataType type,

@@ -35,7 +35,10 @@ final class TrainFlags {
   @ArgGroup(validate = false, heading = "%nOptimizer:%n", order = 4)
   Update update = new Update();
 
-  @ArgGroup(validate = false, heading = "%nAverages, validation and checkpoints:%n", order = 5)
+  @ArgGroup(validate = false, heading = "%nSharpness-aware and conservative training:%n", order = 5)
+  Flatness flatness = new Flatness();
+
+  @ArgGroup(validate = false, heading = "%nAverages, validation and checkpoints:%n", order = 6)
   Keeping keeping = new Keeping();
 
   /**
@@ -54,6 +57,7 @@ final class TrainFlags {
           batchAndLength(all);
           rate(all);
           update(all);
+          flatness(all);
           keeping(all);
           return all;
         });
@@ -292,6 +296,29 @@ final class TrainFlags {
     List<String> texts = new ArrayList<>();
     settings.forEach((setting, value) -> texts.add(setting + "=" + value));
     return Optimizer.parse(name + "(" + String.join(",", texts) + ")").toString();
+  }
+
+  private void flatness(JsonObject all) {
+    if (flatness.sam != null) {
+      require(flatness.sam > 0, "--sam needs a radius > 0", flatness.sam);
+      all.put("sam", flatness.sam);
+    }
+    if (flatness.asam != null) {
+      require(flatness.asam > 0, "--asam needs a radius > 0", flatness.asam);
+      all.put("asam", flatness.asam);
+    }
+    if (flatness.samGroup != null) {
+      require(flatness.samGroup > 0, "--sam-group needs 1 or more samples", flatness.samGroup);
+      all.put("sam_group", flatness.samGroup);
+    }
+    if (flatness.proximal != null) {
+      require(flatness.proximal > 0, "--proximal needs a lambda > 0", flatness.proximal);
+      all.put("proximal", flatness.proximal);
+    }
+    if (flatness.proximalSteps != null) {
+      require(isSet(all, "proximal"), "--proximal-steps needs --proximal", "none");
+      all.put("proximal_steps", flatness.proximalSteps);
+    }
   }
 
   private void keeping(JsonObject all) {
@@ -539,6 +566,44 @@ final class TrainFlags {
       given.values().removeIf(Objects::isNull);
       return given;
     }
+  }
+
+  static final class Flatness {
+    @Option(
+        names = "--sam",
+        paramLabel = "RHO",
+        description =
+            "Sharpness-aware minimization: follow the gradient where the loss is about the largest within RHO (0.05) "
+                + "of the weights. Two passes an update. Default: no.")
+    Double sam;
+
+    @Option(
+        names = "--asam",
+        paramLabel = "RHO",
+        description =
+            "The same with distances relative to each weight (RHO 0.5 to 2); instead of --sam. Default: no.")
+    Double asam;
+
+    @Option(
+        names = "--sam-group",
+        paramLabel = "M",
+        description =
+            "Samples for which --sam and --asam look for that place together, a multiple of --ghost. Default: the batch.")
+    Integer samGroup;
+
+    @Option(
+        names = "--proximal",
+        paramLabel = "LAMBDA",
+        description =
+            "Conservative training: an update minimizes its batch's loss + LAMBDA / 2 (1e-3) times the squared distance "
+                + "from its start, by steps of the optimizer. Default: no.")
+    Double proximal;
+
+    @Option(
+        names = "--proximal-steps",
+        paramLabel = "N",
+        description = "Steps of the optimizer in an update of --proximal, a pass each. Default: 3.")
+    Integer proximalSteps;
   }
 
   static final class Keeping {

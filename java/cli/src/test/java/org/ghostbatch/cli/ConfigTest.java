@@ -82,6 +82,7 @@ class ConfigTest {
             "train --model lenet-small --data strokes --train-samples 500 --batch-schedule 0:100,1:250 --ghost 40"
                 + " --epochs 2 --optimizer adamw --weight-decay 0.02 --beta1 0.8 --lr 0.003 --cosine"
                 + " --warmup-epochs 0.5 --lr-rule sqrt --base-batch 64 --clip 2 --gradient-noise 0.1"
+                + " --proximal 0.01 --proximal-steps 2"
                 + " --augment flip --label-smoothing 0.1 --running-stats averaged --seed 7 --micro-batch 50"
                 + " --threads 2 --quiet --out "
                 + first);

@@ -60,6 +60,17 @@ class UsageTest {
         TRAIN + "--beta1 0.5",
         TRAIN + "--momentum 1",
         TRAIN + "--clip 0",
+        TRAIN + "--sam 0",
+        TRAIN + "--asam -1",
+        TRAIN + "--sam 0.05 --asam 0.5",
+        TRAIN + "--sam 0.05 --proximal 0.001",
+        TRAIN + "--sam-group 32",
+        TRAIN + "--sam 0.05 --sam-group 0",
+        TRAIN + "--sam 0.05 --ghost 32 --sam-group 48",
+        TRAIN + "--sam 0.05 --sam-group 16", // lenet has batch norm over the whole batch
+        TRAIN + "--proximal 0",
+        TRAIN + "--proximal-steps 3",
+        TRAIN + "--proximal 0.001 --proximal-steps 0",
         TRAIN + "--augment mirror",
         TRAIN + "--label-smoothing 1",
         TRAIN + "--running-stats median",
@@ -203,6 +214,21 @@ class UsageTest {
     TrainingSpec spec =
         spec("--model f1 --data mnist --batch 256 --updates 10 --optimizer " + flags);
     assertEquals(optimizer, spec.optimizer().toString());
+  }
+
+  @Test
+  void sharpnessAwareAndConservativeTrainingTakeTheirFlags() {
+    String train = "--model f1 --data mnist --batch 256 --updates 10 ";
+    TrainingSpec plain = spec(train.strip());
+    assertEquals(0, plain.sam() + plain.asam() + plain.samGroup() + plain.proximal());
+    assertEquals(0.05, spec(train + "--sam 0.05").sam());
+    TrainingSpec grouped = spec(train + "--asam 0.5 --ghost 32 --sam-group 64");
+    assertEquals(0.5, grouped.asam());
+    assertEquals(64, grouped.samGroup());
+    assertEquals(3, spec(train + "--proximal 1e-3").proximalSteps());
+    TrainingSpec conservative = spec(train + "--proximal 1e-3 --proximal-steps 5");
+    assertEquals(1e-3, conservative.proximal());
+    assertEquals(5, conservative.proximalSteps());
   }
 
   @Test

@@ -71,6 +71,7 @@ public class GhostBatchPreset implements InfoMapper {
           "max_abs",
           "interpolate",
           "project_box",
+          "scale_by_magnitude",
           "sgd",
           "adam",
           "lars",

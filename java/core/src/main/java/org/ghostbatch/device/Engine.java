@@ -258,6 +258,7 @@ public final class Engine extends NativeObject {
           .label_smoothing(spec.labelSmoothing)
           .seed(spec.seed)
           .step(spec.step)
+          .first_row(spec.firstRow)
           .epoch(spec.epoch);
       binding.step(
           samples.binding,

@@ -15,6 +15,7 @@ public final class StepSpec {
   double labelSmoothing;
   long seed = 1;
   long step;
+  int firstRow;
   long epoch;
 
   public StepSpec mode(NormMode mode) {
@@ -71,6 +72,12 @@ public final class StepSpec {
   /** Number of the update, for dropout. */
   public StepSpec step(long step) {
     this.step = step;
+    return this;
+  }
+
+  /** Number of the first row, for dropout: a batch in parts draws as the batch in one. */
+  public StepSpec firstRow(int row) {
+    this.firstRow = row;
     return this;
   }
 

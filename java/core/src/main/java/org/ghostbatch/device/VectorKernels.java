@@ -224,6 +224,20 @@ public final class VectorKernels extends NativeObject {
     }
   }
 
+  /** y_i *= |x_i| + offset: T_w of ASAM on a gradient (Kwon et al. 2021, arXiv 2102.11600). */
+  public void scaleByMagnitude(double offset, Tensor x, Tensor y) {
+    check("x", x, x);
+    check("y", y, x);
+    start();
+    try {
+      binding.scale_by_magnitude(lanesBinding, offset, vector("x", x), vector("y", y));
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    } finally {
+      end();
+    }
+  }
+
   /** One SGD update of {@code weights}; {@code velocity} starts at zero. */
   public void sgd(SgdStep step, Tensor weights, Tensor gradient, Tensor velocity) {
     Check.present(kind, "a step", step);

@@ -117,8 +117,8 @@ final class Run {
     feed.next();
     trainer.traced("load batch");
     trainer.update(state.epoch, plan.rate(state.epoch, state.done));
-    state.loss += trainer.result().loss();
-    state.correct += trainer.result().correct();
+    state.loss += trainer.pass().loss();
+    state.correct += trainer.pass().correct();
     state.norms += trainer.lastGradientNorm();
     state.seen += feed.count();
     state.done++;

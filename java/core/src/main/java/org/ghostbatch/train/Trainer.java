@@ -71,7 +71,6 @@ public final class Trainer implements AutoCloseable {
   private Checkpoint checkpoint; // null unless the run goes on, and is not prepared yet
   private final StepSpec trainStep = new StepSpec();
   private final StepSpec evaluationStep = new StepSpec();
-  private final LossResult result = new LossResult();
   private final LossResult evaluationResult = new LossResult();
 
   // Made by prepare.
@@ -84,6 +83,8 @@ public final class Trainer implements AutoCloseable {
   private Engine engine;
   private VectorKernels vectors;
   private Updater updater;
+  private GradientRule rule;
+  private BatchPass pass;
   private Tensor start;
   private Tracer tracer; // null unless profiling
   private Dataset whole;
@@ -238,6 +239,48 @@ public final class Trainer implements AutoCloseable {
      */
     public Builder gradientNoise(double sigma) {
       spec.gradientNoise(sigma);
+      return this;
+    }
+
+    /**
+     * Sharpness-aware minimization: updates follow the gradient at w + rho g / ||g||, a second pass
+     * over the batch (Foret et al. 2021, arXiv 2010.01412); 0: none.
+     */
+    public Builder sam(double rho) {
+      spec.sam(rho);
+      return this;
+    }
+
+    /**
+     * Adaptive SAM, with a radius in the scale of each parameter (Kwon et al. 2021, arXiv
+     * 2102.11600); 0: none.
+     */
+    public Builder asam(double rho) {
+      spec.asam(rho);
+      return this;
+    }
+
+    /**
+     * M: SAM or ASAM perturb groups of at most M samples apart, each of whole ghosts; 0: the batch.
+     */
+    public Builder samGroup(int samples) {
+      spec.samGroup(samples);
+      return this;
+    }
+
+    /**
+     * Conservative training: an update goes to about argmin_x f(x) + lambda / 2 ||x - x_k||^2, by
+     * {@link #proximalSteps} steps of the optimizer on its batch (Keskar et al. 2017, arXiv
+     * 1609.04836, Appendix E); 0: not.
+     */
+    public Builder proximal(double lambda) {
+      spec.proximal(lambda);
+      return this;
+    }
+
+    /** Steps of the optimizer in an update of conservative training; 3 unless said. */
+    public Builder proximalSteps(int steps) {
+      spec.proximalSteps(steps);
       return this;
     }
 
@@ -487,6 +530,8 @@ public final class Trainer implements AutoCloseable {
     vectors = device.vectors(lanes);
     DataType type = spec.precision().parameterType();
     updater = new Updater(device, vectors, spec.optimizer(), type, network);
+    rule = GradientRule.of(spec, device, vectors, engine);
+    pass = new BatchPass(engine, trainStep);
     start = device.tensor(type, network.parameterCount());
     engine
         .parameters()
@@ -503,7 +548,6 @@ public final class Trainer implements AutoCloseable {
       factors = new float[spec.batch().largest()];
     }
     trainStep
-        .mode(NormMode.TRAIN)
         .runningStatistics(spec.runningStatistics())
         .ghost(spec.ghost())
         .augment(spec.augmentation() != Augmentation.NONE)
@@ -704,7 +748,7 @@ public final class Trainer implements AutoCloseable {
     tensors.forEach(checkpoint::restore);
     engine.parametersChanged();
     state = checkpoint.state().copy();
-    updater.updates(state.updates);
+    updater.updates(state.updates * rule.steps());
     if (average != null) {
       average.count(state.averages);
     }
@@ -744,7 +788,8 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
-   * One update on samples[rows[0..count)], with the trainer's ghost batch, clipping and optimizer.
+   * One update on samples[rows[0..count)], with the trainer's ghost batch, gradient rule, clipping
+   * and optimizer.
    *
    * @param samples of this trainer's device, of the prepared data's shape
    * @param weights factors of each sample's loss and gradient, or null for 1
@@ -754,6 +799,13 @@ public final class Trainer implements AutoCloseable {
   public double step(
       Samples samples, int[] rows, int count, float[] weights, double learningRate, long epoch) {
     ready();
+    Check.present("trainer", "rows", rows);
+    if (count < 1 || count > rows.length) {
+      throw Check.bad("trainer", "a batch of 1 to " + rows.length + " rows", count);
+    }
+    if (weights != null && weights.length < count) {
+      throw Check.bad("trainer", "a weight for each of " + count + " samples", weights.length);
+    }
     begun = true;
     trainStep.epoch(epoch);
     update(samples, rows, count, weights, learningRate);
@@ -763,13 +815,34 @@ public final class Trainer implements AutoCloseable {
   private void update(
       Samples samples, int[] rows, int count, float[] weights, double learningRate) {
     trainStep.step(state.updates);
-    engine.step(samples, rows, count, weights, trainStep, null, null, result);
+    pass.batch(samples, rows, count, weights);
+    double norm = descend(0, learningRate);
+    for (int step = 1; step < rule.steps(); step++) {
+      descend(step, learningRate);
+    }
+    if (average != null) {
+      average.afterUpdate(engine.parameters());
+      traced("average of the weights");
+    }
+    state.updates++;
+    state.samples += count;
+    state.lastRate = learningRate;
+    lastLoss = pass.loss() / count;
+    lastAccuracy = (double) pass.correct() / count;
+    lastGradientNorm = norm;
+  }
+
+  /**
+   * A step of the optimizer, from 0 within an update; gives its gradient's norm before clipping.
+   */
+  private double descend(int step, double learningRate) {
+    rule.gradient(pass, step);
     traced("forward and backward");
     double norm = vectors.norm(engine.gradients());
     traced("gradient norm");
-    if (!Double.isFinite(result.loss()) || !Double.isFinite(norm)) {
+    if (!Double.isFinite(pass.loss()) || !Double.isFinite(norm)) {
       throw DivergedException.at(
-          state.updates + 1, result.loss() / count, norm, network, engine, vectors);
+          state.updates + 1, pass.loss() / pass.count(), norm, network, engine, vectors);
     }
     double clip = spec.clipGradientNorm();
     updater.update(
@@ -778,16 +851,8 @@ public final class Trainer implements AutoCloseable {
         engine.parameters(),
         engine.gradients());
     engine.parametersChanged();
-    if (average != null) {
-      average.afterUpdate(engine.parameters());
-    }
     traced("optimizer");
-    state.updates++;
-    state.samples += count;
-    state.lastRate = learningRate;
-    lastLoss = result.loss() / count;
-    lastAccuracy = (double) result.correct() / count;
-    lastGradientNorm = norm;
+    return norm;
   }
 
   /**
@@ -931,7 +996,9 @@ public final class Trainer implements AutoCloseable {
     return lastAccuracy;
   }
 
-  /** Norm of the last update's gradient, before clipping. */
+  /**
+   * Norm of the gradient that the last update followed (the first that it did), before clipping.
+   */
   public double lastGradientNorm() {
     return lastGradientNorm;
   }
@@ -1035,9 +1102,9 @@ public final class Trainer implements AutoCloseable {
     return state;
   }
 
-  /** Sums over the last update's batch. */
-  LossResult result() {
-    return result;
+  /** The last update's batch. */
+  BatchPass pass() {
+    return pass;
   }
 
   /** Null where no weights are averaged. */
@@ -1101,6 +1168,9 @@ public final class Trainer implements AutoCloseable {
     close(vectors);
     if (updater != null) {
       updater.close();
+    }
+    if (rule != null) {
+      rule.close();
     }
     if (start != null) {
       start.close();

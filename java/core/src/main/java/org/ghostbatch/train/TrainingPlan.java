@@ -102,8 +102,18 @@ final class TrainingPlan {
     return spec.ghost() == 0 ? batch.largest() : Math.min(spec.ghost(), batch.largest());
   }
 
-  /** Refuses ghosts that hold a single value per channel: they have no variance. */
+  /**
+   * Refuses ghosts that hold a single value per channel, as they have no variance; and SAM groups
+   * that are parts of a ghost.
+   */
   void checkGhosts(Network network) {
+    int group = spec.samGroup();
+    if (group > 0 && group < batch.largest() && spec.ghost() == 0 && network.hasBatchNorm()) {
+      throw Check.bad(
+          "training",
+          "a ghost batch that SAM groups of " + group + " are multiples of",
+          "none, so that batch norm takes the whole batch of " + batch.largest());
+    }
     if (network.normPlaces() != 1) {
       return;
     }

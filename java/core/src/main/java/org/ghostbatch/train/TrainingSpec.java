@@ -1,6 +1,7 @@
 package org.ghostbatch.train;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
@@ -39,6 +40,12 @@ import org.ghostbatch.optim.Sgd;
  * @param updates length in updates; 0 where epochs count
  * @param clipGradientNorm largest Euclidean norm of the gradient; 0: none
  * @param gradientNoise sigma of the factors N(1, sigma^2) of each sample's gradient; 0: none
+ * @param sam radius rho of sharpness-aware minimization; 0: none
+ * @param asam radius rho of adaptive SAM; 0: none
+ * @param samGroup M: largest number of samples with a perturbation of their own in SAM and ASAM, a
+ *     multiple of the ghost batch; 0: the whole batch
+ * @param proximal lambda of conservative training, which keeps an update near its start; 0: none
+ * @param proximalSteps steps of the optimizer in an update of conservative training
  * @param labelSmoothing in [0, 1)
  * @param ema d of the moving average w_e = d w_e + (1 - d) w of the weights; 0: none
  * @param swaFrom whole epochs after which stochastic weight averaging starts; -1: none
@@ -71,6 +78,11 @@ public record TrainingSpec(
     long updates,
     double clipGradientNorm,
     double gradientNoise,
+    double sam,
+    double asam,
+    int samGroup,
+    double proximal,
+    int proximalSteps,
     Augmentation augmentation,
     double labelSmoothing,
     double ema,
@@ -179,6 +191,17 @@ public record TrainingSpec(
               TrainingSpec::gradientNoise,
               JsonObject::getDouble,
               Builder::gradientNoise),
+          Member.orNull("sam", TrainingSpec::sam, 0.0, JsonObject::getDouble, Builder::sam),
+          Member.orNull("asam", TrainingSpec::asam, 0.0, JsonObject::getDouble, Builder::asam),
+          Member.orNull(
+              "sam_group", TrainingSpec::samGroup, 0, JsonObject::getInt, Builder::samGroup),
+          Member.orNull(
+              "proximal", TrainingSpec::proximal, 0.0, JsonObject::getDouble, Builder::proximal),
+          Member.of(
+              "proximal_steps",
+              TrainingSpec::proximalSteps,
+              JsonObject::getInt,
+              Builder::proximalSteps),
           Member.text(
               "augment", TrainingSpec::augmentation, Augmentation::of, Builder::augmentation),
           Member.of(
@@ -207,6 +230,9 @@ public record TrainingSpec(
           Member.orNull(
               "micro_batch", TrainingSpec::microBatch, 0, JsonObject::getInt, Builder::microBatch),
           Member.of("seed", TrainingSpec::seed, JsonObject::getLong, Builder::seed));
+
+  /** Steps in an update of conservative training, unless said: those of Keskar et al. */
+  private static final int PROXIMAL_STEPS = 3;
 
   private static final Set<String> LENGTHS = Set.of("epochs", "updates");
 
@@ -249,6 +275,17 @@ public record TrainingSpec(
     }
     notNegative("a gradient norm to clip at", clipGradientNorm);
     notNegative("gradient noise", gradientNoise);
+    checkRule(sam, asam, samGroup, proximal, proximalSteps);
+    if (samGroup > 0 && ghost > 0 && samGroup % ghost != 0) {
+      throw Check.bad(KIND, "a SAM group of whole ghosts, a multiple of " + ghost, samGroup);
+    }
+    if (samGroup > 0 && runningStatistics != RunningStatistics.SEQUENTIAL) {
+      throw Check.bad(
+          KIND,
+          "sequential running statistics with SAM groups, as others take all ghosts of an update"
+              + " at once",
+          runningStatistics);
+    }
     if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
       throw Check.bad(KIND, "label smoothing in [0, 1)", labelSmoothing);
     }
@@ -278,6 +315,34 @@ public record TrainingSpec(
     }
     if (microBatch > 1 << 20) {
       throw Check.bad(KIND, "a micro-batch of at most 1048576", microBatch);
+    }
+  }
+
+  private static void checkRule(
+      double sam, double asam, int samGroup, double proximal, int proximalSteps) {
+    notNegative("a radius of SAM", sam);
+    notNegative("a radius of ASAM", asam);
+    notNegative("a lambda of conservative training", proximal);
+    atLeast("a SAM group", samGroup, 0);
+    atLeast("proximal steps", proximalSteps, 1);
+    List<String> rules = new ArrayList<>();
+    if (sam > 0) {
+      rules.add("sam");
+    }
+    if (asam > 0) {
+      rules.add("asam");
+    }
+    if (proximal > 0) {
+      rules.add("proximal");
+    }
+    if (rules.size() > 1) {
+      throw Check.bad(KIND, "at most one of sam, asam and proximal", String.join(" and ", rules));
+    }
+    if (samGroup > 0 && sam == 0 && asam == 0) {
+      throw Check.bad(KIND, "sam or asam for SAM groups", "neither");
+    }
+    if (proximalSteps != PROXIMAL_STEPS && proximal == 0) {
+      throw Check.bad(KIND, "proximal for proximal steps", "none");
     }
   }
 
@@ -432,6 +497,11 @@ public record TrainingSpec(
     private long updates;
     private double clipGradientNorm;
     private double gradientNoise;
+    private double sam;
+    private double asam;
+    private int samGroup;
+    private double proximal;
+    private int proximalSteps = PROXIMAL_STEPS;
     private Augmentation augmentation = Augmentation.NONE;
     private double labelSmoothing;
     private double ema;
@@ -545,6 +615,35 @@ public record TrainingSpec(
       return this;
     }
 
+    /** Radius of SAM, or 0 for none. */
+    public Builder sam(double rho) {
+      this.sam = rho;
+      return this;
+    }
+
+    /** Radius of ASAM, or 0 for none. */
+    public Builder asam(double rho) {
+      this.asam = rho;
+      return this;
+    }
+
+    /** M, or 0 for the whole batch. */
+    public Builder samGroup(int samples) {
+      this.samGroup = samples;
+      return this;
+    }
+
+    /** Lambda of conservative training, or 0 for none. */
+    public Builder proximal(double lambda) {
+      this.proximal = lambda;
+      return this;
+    }
+
+    public Builder proximalSteps(int steps) {
+      this.proximalSteps = steps;
+      return this;
+    }
+
     public Builder augmentation(Augmentation augmentation) {
       this.augmentation = augmentation;
       return this;
@@ -654,6 +753,11 @@ public record TrainingSpec(
           updates,
           clipGradientNorm,
           gradientNoise,
+          sam,
+          asam,
+          samGroup,
+          proximal,
+          proximalSteps,
           augmentation,
           labelSmoothing,
           ema,

@@ -692,7 +692,7 @@ final class Scenarios {
       default -> {}
     }
     Tensor y = c.tensor("y", bench, type, n);
-    switch (c.draw(0, 5)) {
+    switch (c.draw(0, 6)) {
       case 0 -> {
         return () -> kernel.get().copy(x, y);
       }
@@ -707,6 +707,9 @@ final class Scenarios {
       }
       case 4 -> {
         return () -> kernel.get().projectBox(alpha, x, y);
+      }
+      case 5 -> {
+        return () -> kernel.get().scaleByMagnitude(alpha, x, y);
       }
       default -> {
         Tensor z = c.tensor("z", bench, type, n);
@@ -1015,6 +1018,7 @@ final class Scenarios {
     double smoothing = c.real("label smoothing", 0.1);
     long seed = c.offset("seed", 1);
     long step = c.offset("step", 1);
+    int firstRow = c.count("first row", 0);
     long epoch = c.offset("epoch", 1);
     StepSpec spec = c.present("step", new StepSpec());
     LossResult result = c.present("result", new LossResult());
@@ -1040,6 +1044,7 @@ final class Scenarios {
             .labelSmoothing(smoothing)
             .seed(seed)
             .step(step)
+            .firstRow(firstRow)
             .epoch(epoch);
       }
       made.step(from.get(), indices, batch, weights, spec, logits, inputGradient, result);
@@ -1193,6 +1198,11 @@ final class Scenarios {
     long updates = c.offset("updates", 3);
     double clip = c.real("clip", 5);
     double noise = c.real("noise", 0.1);
+    double sam = c.real("sam", 0);
+    double asam = c.real("asam", 0);
+    int group = c.count("sam group", 0);
+    double proximal = c.real("proximal", 0);
+    int steps = c.count("proximal steps", 3);
     Augmentation augmentation = c.option("augmentation", Augmentation.NONE, Augmentation.values());
     double smoothing = c.real("label smoothing", 0.1);
     String backend = c.option("backend", "cpu", "cuda", "", "gpu");
@@ -1215,6 +1225,11 @@ final class Scenarios {
               .updates(updates)
               .clipGradientNorm(clip)
               .gradientNoise(noise)
+              .sam(sam)
+              .asam(asam)
+              .samGroup(group)
+              .proximal(proximal)
+              .proximalSteps(steps)
               .augmentation(augmentation)
               .labelSmoothing(smoothing)
               .backend(backend)

@@ -184,6 +184,8 @@ class KernelTest {
       assertArrayEquals(new float[] {5, 6.5f}, y.toFloats());
       vectors.projectBox(0.25, x, y);
       assertArrayEquals(new float[] {4, 5.25f}, y.toFloats(), 1e-6f);
+      vectors.scaleByMagnitude(0.5, of(device, -3, 0), y);
+      assertArrayEquals(new float[] {14, 2.625f}, y.toFloats(), 1e-5f);
       Tensor v = of(device, 0, 0);
       Tensor w = of(device, 1, 1);
       SgdStep step = new SgdStep().rate(0.5).momentum(0.5).gradientScale(2);

@@ -63,7 +63,10 @@ class ResumeTest {
     IN_UPDATES(b -> b.updates(11)),
     VALIDATED(b -> b.validation(0.2).keepBest(2)),
     MOVING_AVERAGE(b -> b.ema(0.9)),
-    AVERAGED(b -> b.swaFrom(1));
+    AVERAGED(b -> b.swaFrom(1)),
+    SHARPNESS_AWARE(b -> b.sam(0.05).samGroup(64)),
+    ADAPTIVE(b -> b.asam(0.5).augmentation(Augmentation.FLIP)),
+    CONSERVATIVE(b -> b.proximal(0.1).optimizer(Adam.of()).learningRate(0.003));
 
     private final UnaryOperator<Trainer.Builder> settings;
 

@@ -119,7 +119,10 @@ class TrainerTest {
             b -> b.ghostBatchSize(0).batchSize(205),
             b -> b.optimizer(Lars.of().trust(0.02).weightDecay(1e-3)).ema(0.9),
             b -> b.optimizer(Lamb.of()).learningRate(0.01).swaFrom(0),
-            b -> b.gradientNoise(0.5).clipGradientNorm(0.1).labelSmoothing(0.1).microBatch(32));
+            b -> b.gradientNoise(0.5).clipGradientNorm(0.1).labelSmoothing(0.1).microBatch(32),
+            b -> b.sam(0.05).samGroup(64).gradientNoise(0.1),
+            b -> b.asam(0.5),
+            b -> b.proximal(0.1).optimizer(Adam.of()).learningRate(0.003));
     for (Sequential layers : List.of(TinyData.convolutional(), TinyData.withoutNorm())) {
       for (UnaryOperator<Trainer.Builder> kind : kinds) {
         Outcome one = fit("cpu", TRAIN, kind.apply(builder(layers)).threads(1));
@@ -461,22 +464,26 @@ class TrainerTest {
           }
         };
     Dataset data = TinyData.of(40_000, 1);
-    for (Optimizer optimizer : List.of(Sgd.withMomentum(0.9), Adam.of())) {
-      fit(
-          "cpu",
-          data,
+    List<UnaryOperator<Trainer.Builder>> kinds =
+        List.of(
+            b -> b,
+            b -> b.optimizer(Adam.of()),
+            b -> b.asam(0.5).samGroup(8).gradientNoise(0.1),
+            b -> b.proximal(0.1));
+    for (int kind = 0; kind < kinds.size(); kind++) {
+      Trainer.Builder builder =
           builder(TinyData.convolutional())
               .batchSize(20)
               .ghostBatchSize(8)
-              .optimizer(optimizer)
               .learningRate(Schedule.parse("0:0.05,0.5:0.02"), BatchRule.none())
               .clipGradientNorm(1)
               .updates(2000)
-              .listener(listener));
+              .listener(listener);
+      fit("cpu", data, kinds.get(kind).apply(builder));
       // The JIT compiler may still cause one or the other object.
       long making =
           IntStream.range(1500, 1999).filter(i -> allocated[i + 1] > allocated[i]).count();
-      assertTrue(making < 5, making + " of 499 updates made garbage with " + optimizer);
+      assertTrue(making < 5, making + " of 499 updates made garbage, kind " + kind);
     }
   }
 
@@ -485,7 +492,13 @@ class TrainerTest {
     long before = Device.liveBytes();
     try (Device device = Device.of("cpu", 2)) {
       for (int i = 0; i < 3; i++) {
-        try (Trainer trainer = builder(TinyData.convolutional()).on(device)) {
+        Trainer.Builder builder = builder(TinyData.convolutional());
+        if (i == 1) {
+          builder.sam(0.05).samGroup(64);
+        } else if (i == 2) {
+          builder.proximal(0.1);
+        }
+        try (Trainer trainer = builder.on(device)) {
           trainer.fit(TRAIN, TEST);
         }
         assertEquals(before, Device.liveBytes());

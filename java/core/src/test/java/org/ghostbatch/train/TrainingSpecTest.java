@@ -44,6 +44,8 @@ class TrainingSpecTest {
             .epochs(7)
             .clipGradientNorm(5)
             .gradientNoise(0.3)
+            .proximal(0.001)
+            .proximalSteps(5)
             .augmentation(Augmentation.PAD_CROP_FLIP)
             .labelSmoothing(0.1)
             .ema(0.99)
@@ -68,6 +70,8 @@ class TrainingSpecTest {
         plain,
         TrainingSpec.fromJson(
             Json.parseObject("{\"batch\": 100, \"epochs\": 2, \"resolved\": {}}")));
+    TrainingSpec grouped = small().ghost(25).asam(0.5).samGroup(50).build();
+    assertEquals(grouped, TrainingSpec.fromJson(Json.parseObject(Json.write(grouped.toJson()))));
     TrainingSpec updates = small().updates(10).build();
     assertEquals(updates, TrainingSpec.fromJson(updates.toJson()));
   }
@@ -86,6 +90,23 @@ class TrainingSpecTest {
     refused("a gradient norm to clip at", small().clipGradientNorm(Double.NaN));
     refused("gradient noise", small().gradientNoise(-1));
     refused("label smoothing in [0, 1)", small().labelSmoothing(1));
+    refused("a radius of SAM, finite", small().sam(-0.1));
+    refused("a radius of ASAM, finite", small().asam(Double.POSITIVE_INFINITY));
+    refused("a lambda of conservative training, finite", small().proximal(Double.NaN));
+    refused("at most one of sam, asam and proximal, got sam and asam", small().sam(0.05).asam(0.5));
+    refused(
+        "at most one of sam, asam and proximal, got asam and proximal",
+        small().asam(0.5).proximal(0.001));
+    refused("a SAM group >= 0", small().sam(0.05).samGroup(-1));
+    refused("sam or asam for SAM groups, got neither", small().samGroup(50));
+    refused(
+        "a SAM group of whole ghosts, a multiple of 20, got 50",
+        small().ghost(20).sam(0.05).samGroup(50));
+    refused(
+        "sequential running statistics with SAM groups",
+        small().sam(0.05).samGroup(50).runningStatistics(RunningStatistics.AVERAGED));
+    refused("proximal steps >= 1", small().proximal(0.001).proximalSteps(0));
+    refused("proximal for proximal steps, got none", small().proximalSteps(2));
     refused("precision f32, bf16 or f64", small().precision(DataType.U8));
     refused("backend reference for precision f64", small().precision(DataType.F64));
     refused("threads in", small().threads(2000));
@@ -140,6 +161,22 @@ class TrainingSpecTest {
         assertThrows(IllegalArgumentException.class, () -> new TrainingPlan(small().build(), 99));
     assertEquals(
         "[training] needs a batch of at most the 99 training samples, got 100", error.getMessage());
+  }
+
+  @Test
+  void groupsThatCutTheOnlyGhostAreRefused() {
+    Network norm = Network.of(Models.f1(2), new SampleShape(1, 1, 4));
+    Network none = Network.of(Models.softmax(2), new SampleShape(1, 1, 4));
+    TrainingSpec.Builder groups = small().sam(0.05).samGroup(50);
+    TrainingPlan plain = new TrainingPlan(groups.build(), 200);
+    plain.checkGhosts(none);
+    var error = assertThrows(IllegalArgumentException.class, () -> plain.checkGhosts(norm));
+    assertEquals(
+        "[training] needs a ghost batch that SAM groups of 50 are multiples of, got none, so that"
+            + " batch norm takes the whole batch of 100",
+        error.getMessage());
+    new TrainingPlan(groups.ghost(25).build(), 200).checkGhosts(norm);
+    new TrainingPlan(groups.ghost(0).samGroup(100).build(), 200).checkGhosts(norm);
   }
 
   @Test

@@ -20,16 +20,16 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** Updates of a trainer against the papers' formulas in plain doubles, fed with its gradients. */
 class UpdaterTest {
   private static final Dataset TRAIN = TinyData.of(205, 1);
-  private static final double RATE = 0.05;
+  static final double RATE = 0.05;
   private static final double CLIP = 0.5;
 
   /** Weights that follow the gradients of a run, by the formulas. */
-  private static final class Formula {
+  static final class Formula {
+    final double[] w;
+    int updates;
     private final Optimizer optimizer;
-    private final double[] w;
     private final double[] first;
     private final double[] second;
-    private int updates;
 
     Formula(Optimizer optimizer, double[] w) {
       this.optimizer = optimizer;
@@ -38,7 +38,7 @@ class UpdaterTest {
       this.second = new double[w.length];
     }
 
-    private static double norm(double[] x) {
+    static double norm(double[] x) {
       return Math.sqrt(Arrays.stream(x).map(a -> a * a).sum());
     }
 

@@ -1,0 +1,98 @@
+package org.ghostbatch.train;
+
+import org.ghostbatch.device.Engine;
+import org.ghostbatch.device.LossResult;
+import org.ghostbatch.device.NormMode;
+import org.ghostbatch.device.Samples;
+import org.ghostbatch.device.StepSpec;
+
+/**
+ * Passes of the network over the batch of an update, or a part of it, at the parameters as they are
+ * at that moment. All see the same samples with the same augmentation and dropout, and leave the
+ * mean gradient of their rows in the engine.
+ */
+final class BatchPass {
+  private final Engine engine;
+  private final StepSpec step;
+  private final LossResult result = new LossResult();
+  private Samples samples;
+  private int[] rows;
+  private int count;
+  private float[] factors;
+  private double loss;
+  private long correct;
+  private int[] partRows = new int[0];
+  private float[] partFactors = new float[0];
+
+  /**
+   * @param step what the passes of an update share, which the caller changes from update to update
+   */
+  BatchPass(Engine engine, StepSpec step) {
+    this.engine = engine;
+    this.step = step;
+  }
+
+  /**
+   * The next batch: samples[rows[0..count)].
+   *
+   * @param factors of each sample's loss and gradient, or null for 1
+   */
+  void batch(Samples samples, int[] rows, int count, float[] factors) {
+    this.samples = samples;
+    this.rows = rows;
+    this.count = count;
+    this.factors = factors;
+    loss = 0;
+    correct = 0;
+  }
+
+  /** Rows of the batch. */
+  int count() {
+    return count;
+  }
+
+  /**
+   * The first pass over rows [from, to), at the parameters before the update: that of which losses
+   * are reported, and whose statistics enter batch norm's running ones.
+   */
+  void first(int from, int to) {
+    run(NormMode.TRAIN, from, to);
+    loss += result.loss();
+    correct += result.correct();
+  }
+
+  /** Another pass over rows [from, to), at other parameters. */
+  void again(int from, int to) {
+    run(NormMode.BATCH_STATISTICS_WITHOUT_UPDATE, from, to);
+  }
+
+  private void run(NormMode mode, int from, int to) {
+    int size = to - from;
+    int[] ownRows = rows;
+    float[] ownFactors = factors;
+    if (from > 0) {
+      if (partRows.length < size) {
+        partRows = new int[size];
+        partFactors = new float[size];
+      }
+      System.arraycopy(rows, from, partRows, 0, size);
+      ownRows = partRows;
+      if (factors != null) {
+        System.arraycopy(factors, from, partFactors, 0, size);
+        ownFactors = partFactors;
+      }
+    }
+    step.mode(mode).firstRow(from);
+    engine.step(samples, ownRows, size, ownFactors, step, null, null, result);
+  }
+
+  /** Sum over the first pass of factor * loss. */
+  double loss() {
+    return loss;
+  }
+
+  /** Rows that the first pass got right. */
+  long correct() {
+    return correct;
+  }
+}

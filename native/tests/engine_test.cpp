@@ -905,8 +905,10 @@ TEST(Engine, RefusesBadStepsAndGoesOn) {
   spec.momentum = 2;
   EXPECT_THROW(step(*samples, 16), Error);
   spec.momentum = 0.1;
-  spec.first_row = -1;
-  EXPECT_THROW(step(*samples, 16), Error);
+  for (const int64_t row : {int64_t{-1}, int64_t{1} << 31}) {
+    spec.first_row = row;
+    EXPECT_THROW(step(*samples, 16), Error);
+  }
   spec.first_row = 0;
   float image_gradient[16 * 72];
   EXPECT_THROW(s.engine->step(*samples, indices.data(), 16, nullptr, spec, nullptr, image_gradient, result), Error);

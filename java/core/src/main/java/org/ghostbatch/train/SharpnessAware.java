@@ -9,9 +9,9 @@ import org.ghostbatch.device.VectorKernels;
  * Sharpness-aware minimization: the gradient at w + e, where the loss is about the largest near w.
  *
  * <p>SAM: e = rho g / (||g|| + 1e-12), for g the gradient at w and the norm over all parameters.
- * ASAM measures nearness in the scale of each parameter: e = rho T^2 g / (||T g|| + 1e-12), T =
- * diag(|w| + 0.01). Both gradients are of the same samples, augmentation and dropout; the second
- * pass leaves batch norm's running statistics as they are, and w gets its bits back.
+ * ASAM measures nearness in the scale of each parameter, biases too: e = rho T^2 g / (||T g|| +
+ * 1e-12), T = diag(|w| + 0.01). Both gradients are of the same samples, augmentation and dropout;
+ * the second pass leaves batch norm's running statistics as they are, and w gets its bits back.
  *
  * <p>With a group size M a batch is cut into groups of at most M samples, each of whole ghosts and
  * their numbers differing by at most one. Each group has an e of its own (m-sharpness), and the

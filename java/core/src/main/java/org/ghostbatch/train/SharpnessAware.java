@@ -53,7 +53,12 @@ final class SharpnessAware implements GradientRule {
     this.ghostsOfGroup = spec.samGroup() == 0 ? Integer.MAX_VALUE : spec.samGroup() / ghost;
     Tensor w = engine.parameters();
     this.kept = device.tensor(w.type(), w.elements());
-    this.sum = spec.samGroup() == 0 ? null : device.tensor(w.type(), w.elements());
+    try {
+      this.sum = spec.samGroup() == 0 ? null : device.tensor(w.type(), w.elements());
+    } catch (RuntimeException e) {
+      kept.close();
+      throw e;
+    }
   }
 
   @Override

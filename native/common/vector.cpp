@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/blocks.h"
 #include "common/check.h"
 #include "common/thread_buffer.h"
 
@@ -12,36 +13,6 @@ namespace {
 constexpr int64_t kBlock = VectorKernels::kBlock;
 
 thread_local ThreadBuffer sums_buffer;
-
-/// body(block, first, count) for every block of n elements.
-template <typename Body>
-class BlockWork final : public LaneWork {
- public:
-  BlockWork(int64_t elements, const Body& body) : elements_(elements), body_(body) {}
-  void run(int64_t block, int32_t) override {
-    const int64_t first = block * kBlock;
-    body_(block, first, std::min(kBlock, elements_ - first));
-  }
-
- private:
-  int64_t elements_;
-  const Body& body_;
-};
-
-int64_t blocks_of(int64_t elements) {
-  return (elements + kBlock - 1) / kBlock;
-}
-
-template <typename Body>
-void for_blocks(Lanes* lanes, int64_t elements, const Body& body) {
-  BlockWork<Body> work(elements, body);
-  const int64_t blocks = blocks_of(elements);
-  if (lanes != nullptr && blocks > 0) {
-    lanes->run(blocks, work);
-    return;
-  }
-  for (int64_t block = 0; block < blocks; ++block) work.run(block, 0);
-}
 
 /// One double a block, made by body(first, count) on any lane: to be combined in order of the blocks.
 template <typename Body>

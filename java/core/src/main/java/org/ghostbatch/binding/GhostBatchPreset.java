@@ -26,6 +26,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
               "ghostbatch/samples.h",
               "ghostbatch/lanes.h",
               "ghostbatch/vector.h",
+              "ghostbatch/sign_matrix.h",
               "ghostbatch/device.h",
               "ghostbatch/network.h",
               "ghostbatch/engine.h"

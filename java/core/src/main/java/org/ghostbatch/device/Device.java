@@ -226,6 +226,12 @@ public final class Device implements AutoCloseable {
     return Segments.create(this);
   }
 
+  /** A matrix [rows, columns] of random signs; columns in [1, 1024]. */
+  public synchronized SignMatrix signMatrix(long rows, int columns, long seed) {
+    open();
+    return SignMatrix.create(this, rows, columns, seed);
+  }
+
   /** An empty network on inputs [N, height, width, channels]. */
   public synchronized NetworkPlan networkPlan(int height, int width, int channels) {
     Check.positive("network", "height", height);

@@ -44,6 +44,7 @@ import org.ghostbatch.device.RunningStatistics;
 import org.ghostbatch.device.Samples;
 import org.ghostbatch.device.Segments;
 import org.ghostbatch.device.SgdStep;
+import org.ghostbatch.device.SignMatrix;
 import org.ghostbatch.device.SoftmaxCrossEntropy;
 import org.ghostbatch.device.StepSpec;
 import org.ghostbatch.device.Tensor;
@@ -125,6 +126,7 @@ final class Scenarios {
         new Named("vectors", 12, true, this::vectors),
         new Named("optimizer step", 8, true, this::optimizerStep),
         new Named("layer-wise step", 6, true, this::layerWiseStep),
+        new Named("sign matrix", 4, true, this::signMatrix),
         new Named("network plan", 4, true, this::networkPlan),
         new Named("engine spec", 3, true, this::engineSpec),
         new Named("engine step", 14, true, this::engineStep),
@@ -815,6 +817,40 @@ final class Scenarios {
                 .epsilon(c.real("epsilon", 1e-6))
                 .step(c.offset("step", 1)));
     return () -> kernel.get().lamb(step, segments.get(), weights, gradient, first, second);
+  }
+
+  private Runnable signMatrix(Call c) {
+    Bench bench = c.world.bench(c);
+    int n = c.pick(1, 65, 1000, 65_537);
+    int p = c.pick(1, 8, 100, 129);
+    long rows = c.offset("rows", n);
+    int columns = c.size("columns", p);
+    Supplier<SignMatrix> kernel =
+        kernel(
+            c,
+            bench,
+            () -> List.of("sign matrix", rows, columns),
+            () -> bench.device.signMatrix(rows, columns, 1));
+    Supplier<Lanes> lanes =
+        c.object(
+            "lanes",
+            true,
+            () -> bench.lanes,
+            () -> bench.device.lanes(1),
+            world -> world.other(bench).lanes);
+    double[] y = c.option("y", new double[p], new double[0], new double[p + 1]);
+    Tensor x = c.tensor("x", bench, DataType.F64, n);
+    if (c.coin()) {
+      return () -> kernel.get().multiplyTransposed(lanes.get(), x, y);
+    }
+    boolean gram = c.coin();
+    return () -> {
+      SignMatrix made = kernel.get();
+      made.multiply(lanes.get(), y, x); // refuses changed rows, on which gram would take days
+      if (gram) {
+        made.gram(lanes.get());
+      }
+    };
   }
 
   /**

@@ -1,4 +1,4 @@
-// Work on long vectors in blocks of a fixed size, so that results do not depend on the number of lanes.
+// Work on a range in fixed blocks, which lanes take one by one.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +9,13 @@
 namespace ghostbatch {
 
 /// body(block, first, count) for every block of n elements.
-template <typename Body>
+template <int64_t kBlock, typename Body>
 class BlockWork final : public LaneWork {
  public:
   BlockWork(int64_t elements, const Body& body) : elements_(elements), body_(body) {}
   void run(int64_t block, int32_t) override {
-    const int64_t first = block * VectorKernels::kBlock;
-    body_(block, first, std::min(VectorKernels::kBlock, elements_ - first));
+    const int64_t first = block * kBlock;
+    body_(block, first, std::min(kBlock, elements_ - first));
   }
 
  private:
@@ -23,15 +23,16 @@ class BlockWork final : public LaneWork {
   const Body& body_;
 };
 
-inline int64_t blocks_of(int64_t elements) {
-  return (elements + VectorKernels::kBlock - 1) / VectorKernels::kBlock;
+template <int64_t kBlock = VectorKernels::kBlock>
+int64_t blocks_of(int64_t elements) {
+  return (elements + kBlock - 1) / kBlock;
 }
 
-/// On `lanes` (null: the calling thread).
-template <typename Body>
+/// Runs them on `lanes`, or one after another on the calling thread where that is null.
+template <int64_t kBlock = VectorKernels::kBlock, typename Body>
 void for_blocks(Lanes* lanes, int64_t elements, const Body& body) {
-  BlockWork<Body> work(elements, body);
-  const int64_t blocks = blocks_of(elements);
+  BlockWork<kBlock, Body> work(elements, body);
+  const int64_t blocks = blocks_of<kBlock>(elements);
   if (lanes != nullptr && blocks > 0) {
     lanes->run(blocks, work);
     return;

@@ -35,6 +35,7 @@ constexpr int kBucketShift = 52 - 6;
 constexpr int kOctavesBelow = 24;         // the first bucket also has all below, the last one all above
 constexpr int64_t kWaveBuckets = 64;      // that lanes work on together
 constexpr int64_t kWaveBreaks = 1 << 15;  // about, in these
+constexpr int64_t kAhead = 8;             // rows out of order are fetched so many before they are read
 
 // Loops over rows, in parts of a fixed length.
 
@@ -250,6 +251,11 @@ struct Path {
   double p[kMaxWidth], r[kMaxWidth];
 };
 
+/// What the break points of a bucket change in a path, as sums; t is the last of them.
+struct Change : Path {
+  double spread[kMaxWidth];  // of |g| |w|: no part of the bucket changes p by more
+};
+
 class HostLbfgsb final : public Lbfgsb {
  public:
   HostLbfgsb(int64_t n, const LbfgsbSpec& spec);
@@ -285,13 +291,18 @@ class HostLbfgsb final : public Lbfgsb {
   void find_cauchy_point(Lanes* lanes);
   void sort_breaks_to_buckets(Lanes* lanes, double around);
   void walk(Lanes* lanes, Path& path);
-  void sort_bucket(int64_t bucket, Path& change);
+  void sum_bucket(int64_t bucket, Change& change) const;
+  bool may_end(const Path& path, const Change& change) const;
   bool walk_bucket(int64_t bucket, Path& path) const;
   double minimizer(const Path& path, double pmp, double pmr) const;
   bool find_subspace_step(Lanes* lanes);
   void write_target(Lanes* lanes, double fraction);
 
   double* row(int64_t i) const { return w_ + i * stride_; }
+  void prefetch(int64_t i) const {
+    __builtin_prefetch(&g_[i]);
+    for (int64_t k = 0; k < pairs_.width(); k += 8) __builtin_prefetch(row(i) + k);
+  }
   /// t where the path reaches a bound: 0 if x is at it, infinity if there is none.
   double break_of(int64_t i) const {
     const double g = g_[i];
@@ -320,8 +331,7 @@ class HostLbfgsb final : public Lbfgsb {
   double* block_sums_ = nullptr;
   uint32_t* places_ = nullptr;          // [blocks, buckets]: the number of break points, then where the next one goes
   std::vector<int64_t> bucket_begins_;  // [buckets + 1]
-  std::vector<Path> paths_;             // where the buckets of a wave begin
-  std::vector<uint8_t> ends_;           // whether the walk ends in a bucket of a wave
+  std::vector<Change> changes_;         // of the buckets of a wave
 
   // Of the iterate.
   double f_ = NAN, norm_ = NAN;
@@ -345,7 +355,7 @@ class HostLbfgsb final : public Lbfgsb {
 
 HostLbfgsb::HostLbfgsb(int64_t n, const LbfgsbSpec& spec)
     : n_(n), spec_(spec), pairs_(spec.memory), stride_(pairs_.max_width()), bucket_begins_(kBuckets + 1),
-      paths_(kWaveBuckets), ends_(kWaveBuckets) {
+      changes_(kWaveBuckets) {
   const int64_t blocks = blocks_of<kBlock>(n), vector = (n + 7) / 8 * 8;  // 64 bytes
   const int64_t sums = blocks * std::max(stride_ * (stride_ + 1), 2 * stride_ + 3);
   bytes_ = 8 * (vector * (6 + stride_) + sums) + 4 * blocks * kBuckets;
@@ -650,7 +660,8 @@ void HostLbfgsb::sort_breaks_to_buckets(Lanes* lanes, double around) {
   });
 }
 
-/// From the begin of a path to where the walk along its break points ends.
+/// From the begin of a path to where the walk along its break points ends. Point by point, in order, goes only who may
+/// end in a bucket; the path behind any other is that before it and the bucket's sums.
 void HostLbfgsb::walk(Lanes* lanes, Path& path) {
   const int64_t width = pairs_.width();
   const auto size = [&](int64_t bucket) {
@@ -663,25 +674,21 @@ void HostLbfgsb::walk(Lanes* lanes, Path& path) {
       if (size(bucket) > 0) wave[buckets++] = bucket;
       breaks += size(bucket);
     }
-    // What each bucket changes, then from that where each begins, then each on its own.
-    for_blocks<1>(lanes, buckets, [&](int64_t k, int64_t, int64_t) {
-      sort_bucket(wave[k], paths_[static_cast<size_t>(k)]);
-    });
+    for_blocks<1>(lanes, buckets,
+                  [&](int64_t k, int64_t, int64_t) { sum_bucket(wave[k], changes_[static_cast<size_t>(k)]); });
     for (int64_t k = 0; k < buckets; ++k) {
-      Path& here = paths_[static_cast<size_t>(k)];
-      std::swap(here, path);
-      path.gg += here.gg;
-      add_row(1, here.p, width, path.p);
-      add_row(1, here.r, width, path.r);
-    }
-    for_blocks<1>(lanes, buckets, [&](int64_t k, int64_t, int64_t) {
-      ends_[static_cast<size_t>(k)] = walk_bucket(wave[k], paths_[static_cast<size_t>(k)]);
-    });
-    for (int64_t k = 0; k < buckets; ++k) {
-      if (ends_[static_cast<size_t>(k)] != 0) {
-        path = paths_[static_cast<size_t>(k)];
-        return;
+      const Change& change = changes_[static_cast<size_t>(k)];
+      if (may_end(path, change)) {
+        Path inside = path;
+        if (walk_bucket(wave[k], inside)) {
+          path = inside;
+          return;
+        }
       }
+      path.t = change.t;
+      path.gg -= change.gg;
+      add_row(1, change.p, width, path.p);
+      add_row(1, change.r, width, path.r);
     }
   }
   if (endless_) {
@@ -691,32 +698,63 @@ void HostLbfgsb::walk(Lanes* lanes, Path& path) {
   }
 }
 
-/// Sorts its break points; `change` is what they change in a path, and the last of them.
-void HostLbfgsb::sort_bucket(int64_t bucket, Path& change) {
-  Break* const begin = breaks_ + bucket_begins_[static_cast<size_t>(bucket)];
-  Break* const end = breaks_ + bucket_begins_[static_cast<size_t>(bucket) + 1];
+void HostLbfgsb::sum_bucket(int64_t bucket, Change& change) const {
   const int64_t width = pairs_.width();
-  std::sort(begin, end);
-  change.t = end[-1].t;
-  change.gg = 0;
+  change.t = change.gg = 0;
   std::fill(change.p, change.p + width, 0.0);
   std::fill(change.r, change.r + width, 0.0);
-  for (const Break* at = begin; at < end; ++at) {
-    const double g = g_[at->index];
-    change.gg -= g * g;
-    add_row(g, row(at->index), width, change.p);
-    add_row(at->t * g, row(at->index), width, change.r);
+  std::fill(change.spread, change.spread + width, 0.0);
+  const int64_t end = bucket_begins_[static_cast<size_t>(bucket) + 1];
+  for (int64_t k = bucket_begins_[static_cast<size_t>(bucket)]; k < end; ++k) {
+    prefetch(breaks_[std::min(k + kAhead, end - 1)].index);
+    const double t = breaks_[k].t, g = g_[breaks_[k].index];
+    const double* const w = row(breaks_[k].index);
+    change.t = std::max(change.t, t);
+    change.gg += g * g;
+    for (int64_t part = 0; part < width; part += kPart) {
+      for (int64_t j = part; j < part + kPart; ++j) {
+        const double gw = g * w[j];
+        change.p[j] += gw;
+        change.r[j] += t * gw;
+        change.spread[j] += std::abs(gw);
+      }
+    }
   }
+}
+
+/// Whether the slope of the model may reach 0 on the way to the bucket's end. It is -gg (1 - theta t) - p M c with
+/// c = W^T (x(t) - x); from the begin p moves by at most `spread` in each component, and c by s p, s at most the way,
+/// and at most s `spread`.
+bool HostLbfgsb::may_end(const Path& path, const Change& change) const {
+  const int64_t width = pairs_.width();
+  const double way = change.t - path.t;
+  double c[kMaxWidth], mc[kMaxWidth], mp[kMaxWidth];
+  for (int64_t k = 0; k < width; ++k) c[k] = path.t * path.p[k] - path.r[k];
+  multiply(pairs_.middle(), c, width, mc);
+  multiply(pairs_.middle(), path.p, width, mp);
+  double slope = -dot(mc, path.p, width) + std::max(0.0, -way * dot(mp, path.p, width));
+  for (int64_t i = 0; i < width; ++i) {
+    double spread = std::abs(mc[i]) + 2 * way * std::abs(mp[i]);
+    for (int64_t j = 0; j < width; ++j) spread += way * std::abs(pairs_.middle()[i * width + j]) * change.spread[j];
+    slope += change.spread[i] * spread;
+  }
+  double fall = kInfinity;
+  for (const double gg : {path.gg, path.gg - change.gg}) {
+    for (const double t : {path.t, change.t}) fall = std::min(fall, gg * (1 - pairs_.theta() * t));
+  }
+  return !(slope < fall);
 }
 
 /// From where the bucket begins to its end, or, if true, to the minimizer, which is then path.t.
 bool HostLbfgsb::walk_bucket(int64_t bucket, Path& path) const {
-  const Break* const end = breaks_ + bucket_begins_[static_cast<size_t>(bucket) + 1];
+  Break* const begin = breaks_ + bucket_begins_[static_cast<size_t>(bucket)];
+  Break* const end = breaks_ + bucket_begins_[static_cast<size_t>(bucket) + 1];
+  std::sort(begin, end);
   const int64_t width = pairs_.width();
   double product[kMaxWidth];
   multiply(pairs_.middle(), path.p, width, product);
   double pmp = dot(product, path.p, width), pmr = dot(product, path.r, width);
-  for (const Break* at = breaks_ + bucket_begins_[static_cast<size_t>(bucket)]; at < end; ++at) {
+  for (const Break* at = begin; at < end; ++at) {
     if (at->t > path.t) {
       const double t = minimizer(path, pmp, pmr);
       if (t < at->t) {

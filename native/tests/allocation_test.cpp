@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "ghostbatch/lbfgsb.h"
 #include "tests/support.h"
 
 namespace {
@@ -144,6 +145,32 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
         vector->scale(on, 0.5 + vector->dot(on, w.view(), gradient.view()) * 0, w.view());
       });
     }
+  }
+}
+
+TEST(Allocation, DoesNotHappenInAMinimizer) {
+  constexpr int64_t kElements = 40000;
+  const auto lanes = own(Lanes::create(2));
+  const auto solver = own(Lbfgsb::create(kElements, LbfgsbSpec()));
+  Random random(1);
+  const std::vector<double> start = random.values(kElements);
+  const Buffer x(DataType::f64, start), gradient(DataType::f64, kElements);
+  const Buffer lower(DataType::f64, std::vector<double>(kElements, -1)), upper(DataType::f64, random.values(kElements, 1, 1));
+  for (Lanes* on : {lanes.get(), static_cast<Lanes*>(nullptr)}) {
+    expect_no_allocation("lbfgsb", [&] {
+      std::copy(start.begin(), start.end(), x.view().as<double>());
+      solver->start(on, x.view(), lower.view(), upper.view());
+      for (int evaluation = 0; evaluation < 12; ++evaluation) {
+        double f = 0;
+        for (int64_t i = 0; i < kElements; ++i) {
+          const double away = x.view().as<double>()[i] - 0.5, weight = 1 + static_cast<double>(i % 9);
+          f += 0.5 * weight * away * away;
+          gradient.view().as<double>()[i] = weight * away;
+        }
+        if (solver->advance(on, f, gradient.view(), x.view()) > LbfgsbStatus::iterated) break;
+      }
+      EXPECT_GE(solver->iterations(), 3);
+    });
   }
 }
 

@@ -31,8 +31,8 @@ enum class LbfgsbStatus : int32_t {
 /// By reverse communication: `start` writes a point to x, the caller evaluates f there, `advance` writes the next.
 /// Every point lies inside the box, exactly. Results have the same bits for any number of lanes. Memory: about
 /// (2 m + 6) n doubles, all of it from `create`; later calls allocate nothing. Cost of an iterate: three passes over the
-/// pairs, the last two over variables that the Cauchy point leaves free, and for a variable that reaches a bound on the
-/// way to it 8 m^2 flops, two rows of pairs out of order, and its part of a sort.
+/// pairs, two of them over what the Cauchy point leaves free only, in which 4 m^2 flops a variable; and a row of pairs,
+/// out of order, for each variable that reaches a bound on the way there.
 class Lbfgsb : public Resource {
  public:
   /// n in [1, 2^31 - 1]. Error naming bytes asked and free where memory is short.

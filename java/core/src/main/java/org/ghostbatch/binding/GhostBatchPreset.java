@@ -27,6 +27,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
               "ghostbatch/lanes.h",
               "ghostbatch/vector.h",
               "ghostbatch/sign_matrix.h",
+              "ghostbatch/lbfgsb.h",
               "ghostbatch/device.h",
               "ghostbatch/network.h",
               "ghostbatch/engine.h"
@@ -39,7 +40,9 @@ public class GhostBatchPreset implements InfoMapper {
   @Override
   public void map(InfoMap infoMap) {
     for (String type :
-        new String[] {"DataType", "NormMode", "RunningStatistics", "PoolKind", "Augmentation"}) {
+        new String[] {
+          "DataType", "NormMode", "RunningStatistics", "PoolKind", "Augmentation", "LbfgsbStatus"
+        }) {
       infoMap.put(new Info("ghostbatch::" + type).enumerate());
     }
     infoMap.put(new Info("const char").pointerTypes("String"));

@@ -232,6 +232,18 @@ public final class Device implements AutoCloseable {
     return SignMatrix.create(this, rows, columns, seed);
   }
 
+  /**
+   * A minimizer in a box of {@code elements} variables, run on {@code lanes}, or the calling thread
+   * if null; on devices whose tensors are host memory.
+   *
+   * @throws NativeException naming bytes asked and free
+   */
+  public synchronized Lbfgsb lbfgsb(Lanes lanes, long elements, LbfgsbSpec spec) {
+    Check.present("lbfgsb", "a spec", spec);
+    open();
+    return Lbfgsb.create(this, lanes, elements, spec);
+  }
+
   /** An empty network on inputs [N, height, width, channels]. */
   public synchronized NetworkPlan networkPlan(int height, int width, int channels) {
     Check.positive("network", "height", height);

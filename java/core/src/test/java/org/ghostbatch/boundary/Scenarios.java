@@ -31,6 +31,8 @@ import org.ghostbatch.device.GhostBatchNormSpec;
 import org.ghostbatch.device.LambStep;
 import org.ghostbatch.device.Lanes;
 import org.ghostbatch.device.LarsStep;
+import org.ghostbatch.device.Lbfgsb;
+import org.ghostbatch.device.LbfgsbSpec;
 import org.ghostbatch.device.Linear;
 import org.ghostbatch.device.LinearSpec;
 import org.ghostbatch.device.LoadSpec;
@@ -127,6 +129,7 @@ final class Scenarios {
         new Named("optimizer step", 8, true, this::optimizerStep),
         new Named("layer-wise step", 6, true, this::layerWiseStep),
         new Named("sign matrix", 4, true, this::signMatrix),
+        new Named("lbfgsb", 4, true, this::lbfgsb),
         new Named("network plan", 4, true, this::networkPlan),
         new Named("engine spec", 3, true, this::engineSpec),
         new Named("engine step", 14, true, this::engineStep),
@@ -757,6 +760,37 @@ final class Scenarios {
                 .decoupled(c.flag("decoupled", true))
                 .step(c.offset("step", 1)));
     return () -> kernel.get().adam(step, weights, gradient, first, second);
+  }
+
+  private Runnable lbfgsb(Call c) {
+    Bench bench = c.world.bench(c);
+    int n = c.pick(1, 17, 1000, 40_000);
+    long elements = c.offset("elements", n);
+    int memory = c.count("memory", c.draw(1, 6));
+    double scale = c.real("initial scale", 1);
+    double pgtol = c.real("pgtol", 0);
+    double factr = c.real("factr", 0);
+    int evaluations = c.count("line search", 20);
+    double value = c.real("value", 1);
+    Tensor x = c.tensor("x", bench, DataType.F64, n);
+    Tensor lower = c.tensor("lower", bench, DataType.F64, n);
+    Tensor upper = c.tensor("upper", bench, DataType.F64, n);
+    Tensor gradient = c.tensor("gradient", bench, DataType.F64, n);
+    boolean onLanes = c.coin();
+    return () -> {
+      LbfgsbSpec spec = new LbfgsbSpec(memory, scale, pgtol, factr, evaluations);
+      try (Lbfgsb made = bench.device.lbfgsb(onLanes ? bench.lanes : null, elements, spec);
+          VectorKernels vectors = bench.device.vectors(null)) {
+        vectors.fill(-2, lower);
+        vectors.fill(2, upper);
+        made.start(x, lower, upper);
+        for (int i = 0; i < 6 && !made.advance(value - i, gradient, x).isEnd(); i++) {
+          vectors.axpy(-0.5 * i, gradient, gradient);
+        }
+        made.best(x);
+        made.reason();
+      }
+    };
   }
 
   private static Segments segments(Bench bench, long... layers) {

@@ -88,6 +88,12 @@ void Tensor::check_range(const char* what, int64_t first, int64_t count) const {
   }
 }
 
+const View& Tensor::slice(int64_t first, int64_t count) {
+  check_range(kTensor, first, count);
+  auto* const data = view_.as<std::byte>() + first * size_of(view_.type);
+  return slices_.try_emplace({first, count}, data, count, view_.type).first->second;
+}
+
 void Tensor::write_floats(int64_t first, int64_t count, const float* src) {
   check_kind(view_.type, true);
   check_range(kTensor, first, count);

@@ -147,6 +147,22 @@ TEST(Tensor, ConvertsAndCounts) {
   EXPECT_EQ(Tensor::live_bytes(), before);
 }
 
+TEST(Tensor, SlicesShareItsMemory) {
+  const auto device = make_device("reference");
+  for (const DataType type : {DataType::f32, DataType::f64, DataType::bf16}) {
+    const auto tensor = own(Tensor::create(*device, type, 7));
+    const View& slice = tensor->slice(2, 5);
+    EXPECT_EQ(slice.data, tensor->view().as<char>() + 2 * size_of(type));
+    EXPECT_EQ(slice.elements, 5);
+    EXPECT_EQ(slice.type, type);
+    const View* const kept = &slice;
+    for (int64_t first = 0; first < 7; ++first) tensor->slice(first, 1);
+    EXPECT_EQ(&tensor->slice(2, 5), kept);
+    EXPECT_EQ(slice.elements, 5);
+    expect_error([&] { tensor->slice(3, 5); }, "elements within [0, 7), got [3, 3 + 5)");
+  }
+}
+
 TEST(Tensor, RefusesBadArguments) {
   const auto device = make_device("reference");
   expect_error([&] { own(Tensor::create(*device, DataType::f32, 0)); }, "elements in [1, 2^45]");

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <map>
+#include <utility>
+
 #include "ghostbatch/affine.h"
 #include "ghostbatch/elementwise.h"
 #include "ghostbatch/gemm.h"
@@ -55,6 +58,8 @@ class Tensor : public Resource {
  public:
   static Tensor* create(Device& device, DataType type, int64_t elements);
   const View& view() const { return view_; }
+  /// Elements [first, first + count). A range has one view, which stays as long as the tensor.
+  const View& slice(int64_t first, int64_t count);
   int64_t elements() const { return view_.elements; }
   DataType type() const { return view_.type; }
   // Host copies of elements [first, first + count), converted to and from the tensor's type. u8 and s32 through ints.
@@ -73,6 +78,7 @@ class Tensor : public Resource {
 
   Device& device_;
   View view_;
+  std::map<std::pair<int64_t, int64_t>, View> slices_;
 };
 
 }  // namespace ghostbatch

@@ -46,10 +46,14 @@ public class GhostBatchPreset implements InfoMapper {
       infoMap.put(new Info("ghostbatch::" + type).enumerate());
     }
     infoMap.put(new Info("const char").pointerTypes("String"));
+    // Views cross as their addresses: of an object, every call would read two fields.
+    infoMap.put(
+        new Info("ghostbatch::View")
+            .skip()
+            .pointerTypes("@Cast(\"const ghostbatch::View*\") long"));
     // Java has its own exceptions and threads, and holds memory as Tensor and Samples only.
     infoMap
         .put(new Info("ghostbatch::Error", "ghostbatch::LaneWork", "ghostbatch::Lanes::run").skip())
-        .put(new Info("ghostbatch::View::as").skip())
         .put(new Info("ghostbatch::Device::allocate", "ghostbatch::Device::release").skip())
         .put(
             new Info(

@@ -1,7 +1,6 @@
 package org.ghostbatch.device;
 
 import org.ghostbatch.binding.Resource;
-import org.ghostbatch.binding.View;
 
 /**
  * A layer dst = weights * src + bias, compiled for one shape. The kernel keeps its own packed copy
@@ -17,9 +16,9 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
   private final long weightsElements;
   private final long biasElements;
   private final String implementation;
-  private final View scratch;
-  private final View packed;
-  private final View packedDiff;
+  private final long scratch;
+  private final long packed;
+  private final long packedDiff;
   private final boolean packsDiff;
   private boolean ready;
 
@@ -78,7 +77,7 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
   public void setWeights(Tensor weights) {
     begin();
     try {
-      View view = useExactly("weights", weights, type.parameterType(), weightsElements);
+      long view = useExactly("weights", weights, type.parameterType(), weightsElements);
       binding.pack_weights(view, packed, scratch);
       ready = true;
     } catch (RuntimeException e) {
@@ -97,7 +96,7 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
       binding.forward(
           useExactly("src", src, type, srcElements),
           packed,
-          hasBias ? useExactly("bias", bias, type.parameterType(), biasElements) : null,
+          hasBias ? useExactly("bias", bias, type.parameterType(), biasElements) : NO_VIEW,
           useExactly("dst", dst, type, dstElements),
           scratch);
     } catch (RuntimeException e) {
@@ -134,13 +133,13 @@ public abstract sealed class Affine extends NativeObject permits Convolution, Li
     present("diff_bias", diffBias, hasBias);
     begin();
     try {
-      View weights = useExactly("diff_weights", diffWeights, type.parameterType(), weightsElements);
-      View gradient = packsDiff ? packedDiff : weights;
+      long weights = useExactly("diff_weights", diffWeights, type.parameterType(), weightsElements);
+      long gradient = packsDiff ? packedDiff : weights;
       binding.backward_weights(
           useExactly("src", src, type, srcElements),
           useExactly("diff_dst", diffDst, type, dstElements),
           gradient,
-          hasBias ? useExactly("diff_bias", diffBias, type.parameterType(), biasElements) : null,
+          hasBias ? useExactly("diff_bias", diffBias, type.parameterType(), biasElements) : NO_VIEW,
           scratch);
       if (packsDiff) {
         binding.unpack_diff_weights(packedDiff, weights, scratch);

@@ -63,7 +63,7 @@ public final class BatchLoader extends NativeObject {
           epoch,
           augment,
           use("dst", dst, spec.type(), rows * spec.sampleElements()),
-          labels == null ? null : use("labels", labels, DataType.S32, rows));
+          labels == null ? NO_VIEW : use("labels", labels, DataType.S32, rows));
     } catch (RuntimeException e) {
       throw NativeException.of(e);
     } finally {

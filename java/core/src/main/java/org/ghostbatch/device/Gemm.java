@@ -1,13 +1,12 @@
 package org.ghostbatch.device;
 
 import org.ghostbatch.binding.Resource;
-import org.ghostbatch.binding.View;
 
 /** Matrix product of one shape. */
 public final class Gemm extends NativeObject {
   private final GemmSpec spec;
   private final org.ghostbatch.binding.Gemm binding;
-  private final View scratch;
+  private final long scratch;
   private final String implementation;
 
   private Gemm(Device device, Resource[] parts, GemmSpec spec) {
@@ -46,7 +45,7 @@ public final class Gemm extends NativeObject {
       binding.run(
           useExactly("A", a, spec.type(), (long) spec.m() * spec.k()),
           useExactly("B", b, spec.type(), (long) spec.k() * spec.n()),
-          spec.bias() ? useExactly("bias", bias, spec.type().parameterType(), spec.n()) : null,
+          spec.bias() ? useExactly("bias", bias, spec.type().parameterType(), spec.n()) : NO_VIEW,
           useExactly("C", c, spec.type(), (long) spec.m() * spec.n()),
           scratch);
     } catch (RuntimeException e) {

@@ -1,7 +1,6 @@
 package org.ghostbatch.device;
 
 import org.ghostbatch.binding.GhostBatch;
-import org.ghostbatch.binding.View;
 
 /**
  * Ghost batch normalization (Hoffer, Hubara and Soudry 2017, arXiv 1705.08741, Algorithm 1) of one
@@ -196,7 +195,7 @@ public final class GhostBatchNorm extends NativeObject {
           optional(
               "dst", spec.relu() && spec.residual() ? a.dst : null, spec.relu() && spec.residual()),
           activation("diff_dst", a.diffDst),
-          a.diffDst2 == null ? null : activation("diff_dst2", a.diffDst2),
+          a.diffDst2 == null ? NO_VIEW : activation("diff_dst2", a.diffDst2),
           channels("mean", a.mean, ghosts),
           channels("variance", a.variance, ghosts),
           channels("gamma", a.gamma, 1),
@@ -265,16 +264,16 @@ public final class GhostBatchNorm extends NativeObject {
     return a.offsets.length - 1;
   }
 
-  private View activation(String role, Tensor tensor) {
+  private long activation(String role, Tensor tensor) {
     return useExactly(role, tensor, spec.type(), spec.elements());
   }
 
-  private View optional(String role, Tensor tensor, boolean wanted) {
+  private long optional(String role, Tensor tensor, boolean wanted) {
     present(role, tensor, wanted);
-    return wanted ? activation(role, tensor) : null;
+    return wanted ? activation(role, tensor) : NO_VIEW;
   }
 
-  private View channels(String role, Tensor tensor, int rows) {
+  private long channels(String role, Tensor tensor, int rows) {
     return use(role, tensor, spec.type().parameterType(), (long) rows * spec.channels());
   }
 }

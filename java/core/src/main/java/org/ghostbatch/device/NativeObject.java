@@ -2,7 +2,6 @@ package org.ghostbatch.device;
 
 import org.bytedeco.javacpp.Pointer;
 import org.ghostbatch.binding.Resource;
-import org.ghostbatch.binding.View;
 
 /**
  * Base of what a device makes. A call brackets its native work with {@link #begin} and {@link
@@ -11,6 +10,9 @@ import org.ghostbatch.binding.View;
  */
 public abstract class NativeObject implements AutoCloseable {
   static final Pointer[] NO_STRUCTS = {};
+
+  /** What crosses to the native side where an optional tensor is left out. */
+  static final long NO_VIEW = 0;
 
   final Device device;
   final String kind;
@@ -68,8 +70,10 @@ public abstract class NativeObject implements AutoCloseable {
     used[uses++] = other;
   }
 
-  /** The view of a tensor that must hold at least {@code elements} of {@code type}. */
-  final View use(String role, Tensor tensor, DataType type, long elements) {
+  /**
+   * The address of the view of a tensor that must hold at least {@code elements} of {@code type}.
+   */
+  final long use(String role, Tensor tensor, DataType type, long elements) {
     if (tensor == null) {
       throw Check.bad(kind, role, "null");
     }
@@ -80,7 +84,7 @@ public abstract class NativeObject implements AutoCloseable {
   }
 
   /** As {@link #use(String, Tensor, DataType, long)}, but of exactly that many elements. */
-  final View useExactly(String role, Tensor tensor, DataType type, long elements) {
+  final long useExactly(String role, Tensor tensor, DataType type, long elements) {
     if (tensor == null) {
       throw Check.bad(kind, role, "null");
     }
@@ -90,7 +94,7 @@ public abstract class NativeObject implements AutoCloseable {
     return use(role, tensor);
   }
 
-  private View use(String role, Tensor tensor) {
+  private long use(String role, Tensor tensor) {
     if (tensor.device() != device) {
       throw Check.bad(
           kind, role + " on its own device (" + device.name() + ")", "one of another device");

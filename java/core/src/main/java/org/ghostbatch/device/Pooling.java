@@ -1,20 +1,20 @@
 package org.ghostbatch.device;
 
 import org.ghostbatch.binding.Resource;
-import org.ghostbatch.binding.View;
 
 /** Pooling of one shape; the kernel remembers which cells won, from forward to backward. */
 public final class Pooling extends NativeObject {
   private final PoolSpec spec;
   private final org.ghostbatch.binding.Pooling binding;
-  private final View workspace;
+  private final long workspace;
   private final String implementation;
 
   private Pooling(Device device, Resource[] parts, PoolSpec spec) {
     super(device, "pooling", parts, NO_STRUCTS);
     this.spec = spec;
     this.binding = (org.ghostbatch.binding.Pooling) parts[0];
-    this.workspace = parts.length == 1 ? null : ((org.ghostbatch.binding.Tensor) parts[1]).view();
+    this.workspace =
+        parts.length == 1 ? NO_VIEW : ((org.ghostbatch.binding.Tensor) parts[1]).view();
     this.implementation = binding.implementation();
   }
 

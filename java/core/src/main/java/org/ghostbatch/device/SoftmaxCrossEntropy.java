@@ -68,12 +68,12 @@ public final class SoftmaxCrossEntropy extends NativeObject {
       binding.run(
           use("logits", logits, type, elements),
           use("labels", labels, DataType.S32, rows),
-          weights == null ? null : use("weights", weights, DataType.F32, rows),
+          weights == null ? NO_VIEW : use("weights", weights, DataType.F32, rows),
           rows,
           classes,
           labelSmoothing,
           scale,
-          diffLogits == null ? null : use("diff_logits", diffLogits, type, elements),
+          diffLogits == null ? NO_VIEW : use("diff_logits", diffLogits, type, elements),
           sums);
       result.loss = sums.loss();
       result.correct = sums.correct();

@@ -1,9 +1,7 @@
 package org.ghostbatch.device;
 
 import java.util.Arrays;
-import org.bytedeco.javacpp.BytePointer;
 import org.ghostbatch.binding.Resource;
-import org.ghostbatch.binding.View;
 
 /**
  * Memory of a device with a shape, zeroed when made; activations are [N,H,W,C] or [N,C].
@@ -14,7 +12,8 @@ import org.ghostbatch.binding.View;
  */
 public final class Tensor implements AutoCloseable {
   final NativeHandle handle;
-  final View view;
+  // Its address in native memory, which the handle guards.
+  final long view;
   private final Device device;
   private final org.ghostbatch.binding.Tensor whole;
   private final long first;
@@ -59,9 +58,7 @@ public final class Tensor implements AutoCloseable {
     this.elements = elements;
     this.owned = false;
     this.handle = parent.handle;
-    long offset = first * type.bytes();
-    this.view =
-        new View(new BytePointer(parent.view.data()).getPointer(offset), elements, type.binding);
+    this.view = whole.slice(this.first, elements);
   }
 
   /** The device whose memory this is. */
@@ -85,7 +82,7 @@ public final class Tensor implements AutoCloseable {
 
   /**
    * Elements [first, first + product of shape) as a tensor of that shape; it shares this one's
-   * memory and lifetime.
+   * memory and lifetime. A range costs some 100 bytes, once, until that memory is freed.
    */
   public Tensor slice(long first, long... shape) {
     long count = elements("tensor", shape);
@@ -98,6 +95,8 @@ public final class Tensor implements AutoCloseable {
     handle.acquire();
     try {
       return new Tensor(this, first, shape.clone(), count);
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
     } finally {
       handle.release();
     }

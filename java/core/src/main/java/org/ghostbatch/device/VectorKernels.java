@@ -6,7 +6,6 @@ import org.ghostbatch.binding.LambSpec;
 import org.ghostbatch.binding.LarsSpec;
 import org.ghostbatch.binding.Resource;
 import org.ghostbatch.binding.SgdSpec;
-import org.ghostbatch.binding.View;
 
 /**
  * One-pass kernels on vectors of one length, all of a call f32 or all f64 unless a kernel says
@@ -395,7 +394,7 @@ public final class VectorKernels extends NativeObject {
     }
   }
 
-  private View vector(String role, Tensor x) {
+  private long vector(String role, Tensor x) {
     return use(role, x, x.type(), x.elements());
   }
 

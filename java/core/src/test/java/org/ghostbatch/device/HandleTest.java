@@ -173,6 +173,10 @@ class HandleTest {
       row.copyFrom(1, new double[] {7});
       row.close();
       assertArrayEquals(new double[] {1, 2, 3, 4, 7, 6}, x.toDoubles());
+      try (VectorKernels vectors = device.vectors(null)) {
+        vectors.scale(2, row.slice(1, 2));
+      }
+      assertArrayEquals(new double[] {1, 2, 3, 4, 14, 12}, x.toDoubles());
       n.copyFrom(new int[] {-1, 0, 7});
       assertArrayEquals(new int[] {-1, 0, 7}, n.toInts());
       assertEquals("f32 [2, 3]", x.toString());

@@ -15,7 +15,8 @@ import org.ghostbatch.binding.Resource;
  * touched. Entering and leaving cost one compare-and-set and one store, and allocate nothing.
  */
 final class NativeHandle {
-  private static final Object CLOSED = new Object();
+  private static final long IDLE = 0;
+  private static final long CLOSED = -1;
   private static final VarHandle OWNER;
   private static final Cleaner CLEANER = Cleaner.create();
   private static final AtomicLong LEAKS = new AtomicLong();
@@ -23,7 +24,7 @@ final class NativeHandle {
 
   static {
     try {
-      OWNER = MethodHandles.lookup().findVarHandle(NativeHandle.class, "owner", Object.class);
+      OWNER = MethodHandles.lookup().findVarHandle(NativeHandle.class, "owner", long.class);
     } catch (ReflectiveOperationException e) {
       throw new ExceptionInInitializerError(e);
     }
@@ -36,8 +37,9 @@ final class NativeHandle {
   private final Throwable allocation;
   private final AtomicInteger dependents = new AtomicInteger();
   private final NativeHandle[] needed;
-  // Null: idle. A thread: in use by it. CLOSED: freed.
-  private volatile Object owner;
+  // IDLE, CLOSED, or the id of the thread that uses it: a number, as a reference that is stored in
+  // an old object costs the collector's barriers, up to as much as the rest of the call.
+  private volatile long owner = IDLE;
   // Entries of the owner; only the owner touches it.
   private int depth;
 
@@ -90,11 +92,11 @@ final class NativeHandle {
   }
 
   void acquire() {
-    Thread me = Thread.currentThread();
-    Object seen = owner;
+    long me = Thread.currentThread().getId();
+    long seen = owner;
     if (seen == me) {
       depth++;
-    } else if (seen == null && OWNER.compareAndSet(this, null, me)) {
+    } else if (seen == IDLE && OWNER.compareAndSet(this, IDLE, me)) {
       depth = 1;
     } else {
       throw refuse(owner == CLOSED ? "it is closed" : "another thread is using it");
@@ -103,7 +105,7 @@ final class NativeHandle {
 
   void release() {
     if (--depth == 0) {
-      OWNER.setRelease(this, null);
+      OWNER.setRelease(this, IDLE);
     }
   }
 
@@ -116,15 +118,14 @@ final class NativeHandle {
     if (owner == CLOSED) {
       return false;
     }
-    Thread me = Thread.currentThread();
-    if (!OWNER.compareAndSet(this, null, me)) {
+    if (!OWNER.compareAndSet(this, IDLE, Thread.currentThread().getId())) {
       if (owner == CLOSED) {
         return false;
       }
       throw refuse("it is in use and cannot be closed now");
     }
     if (dependents.get() > 0) {
-      OWNER.setRelease(this, null);
+      OWNER.setRelease(this, IDLE);
       throw refuse("it cannot be closed before what was made from it");
     }
     try {

@@ -17,6 +17,8 @@ public abstract class NativeObject implements AutoCloseable {
   final Device device;
   final String kind;
   final NativeHandle handle;
+  // Keeps what it held: a reference that is stored costs the collector's barriers, and most calls
+  // take what the one before took.
   private final NativeHandle[] used = new NativeHandle[16];
   private int uses;
 
@@ -58,16 +60,17 @@ public abstract class NativeObject implements AutoCloseable {
 
   final void end() {
     while (uses > 0) {
-      NativeHandle last = used[--uses];
-      used[uses] = null;
-      last.release();
+      used[--uses].release();
     }
     handle.release();
   }
 
   final void use(NativeHandle other) {
     other.acquire();
-    used[uses++] = other;
+    if (used[uses] != other) {
+      used[uses] = other;
+    }
+    uses++;
   }
 
   /**

@@ -1,7 +1,6 @@
 package org.ghostbatch.device;
 
 import org.ghostbatch.binding.Resource;
-import org.ghostbatch.binding.View;
 
 /**
  * min f(x), lower &lt;= x &lt;= upper, by L-BFGS-B, for vectors as long as the parameters of a
@@ -188,7 +187,7 @@ public final class Lbfgsb extends NativeObject {
     }
   }
 
-  private View vector(String role, Tensor tensor) {
+  private long vector(String role, Tensor tensor) {
     return useExactly(role, tensor, DataType.F64, elements);
   }
 }

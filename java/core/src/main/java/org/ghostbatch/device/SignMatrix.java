@@ -1,6 +1,5 @@
 package org.ghostbatch.device;
 
-import org.ghostbatch.binding.View;
 
 /**
  * A matrix A [rows, columns] of random signs, drawn again for every product and never stored: a
@@ -57,7 +56,7 @@ public final class SignMatrix extends NativeObject {
     check(y);
     begin();
     try {
-      View view = useExactly("x", x, DataType.F64, rows);
+      long view = useExactly("x", x, DataType.F64, rows);
       binding.multiply(use(lanes), y, view);
     } catch (RuntimeException e) {
       throw NativeException.of(e);
@@ -77,7 +76,7 @@ public final class SignMatrix extends NativeObject {
     check(y);
     begin();
     try {
-      View view = useExactly("x", x, DataType.F64, rows);
+      long view = useExactly("x", x, DataType.F64, rows);
       binding.multiply_transposed(use(lanes), view, y);
     } catch (RuntimeException e) {
       throw NativeException.of(e);

@@ -3,7 +3,7 @@ package org.ghostbatch.cli;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
-import org.ghostbatch.analysis.ObjectiveSpec;
+import org.ghostbatch.analysis.NetworkLossSpec;
 import org.ghostbatch.analysis.Progress;
 import org.ghostbatch.data.DataOptions;
 import org.ghostbatch.train.TrainedRun;
@@ -56,7 +56,7 @@ final class AnalysisOptions {
   }
 
   /** What of a run's training data the loss is taken of, and how batch norm works in it. */
-  ObjectiveSpec objective(TrainedRun run, String norm) {
+  NetworkLossSpec objective(TrainedRun run, String norm) {
     if (!NORMS.contains(norm)) {
       throw new UsageException("--bn needs one of " + NORMS + ", got " + norm);
     }
@@ -65,7 +65,7 @@ final class AnalysisOptions {
     int used = ghost == null ? own : ghost;
     return UsageException.check(
         () ->
-            (running ? ObjectiveSpec.running(used) : ObjectiveSpec.batch(used))
+            (running ? NetworkLossSpec.running(used) : NetworkLossSpec.batch(used))
                 .withSamples(Math.min(samples, run.train().count()))
                 .withSeed(seed));
   }

@@ -12,8 +12,8 @@ import org.ghostbatch.analysis.Eigenpair;
 import org.ghostbatch.analysis.Eigenvalues;
 import org.ghostbatch.analysis.Estimate;
 import org.ghostbatch.analysis.Hessian;
-import org.ghostbatch.analysis.Objective;
-import org.ghostbatch.analysis.ObjectiveSpec;
+import org.ghostbatch.analysis.NetworkLoss;
+import org.ghostbatch.analysis.NetworkLossSpec;
 import org.ghostbatch.analysis.Progress;
 import org.ghostbatch.analysis.ResultFile;
 import org.ghostbatch.device.Device;
@@ -121,14 +121,14 @@ final class HessianCommand implements Callable<Integer> {
               + "as eigenvalues");
     }
     TrainedRun trained = options.open(run);
-    ObjectiveSpec spec = options.objective(trained, norm);
+    NetworkLossSpec spec = options.objective(trained, norm);
     JsonObject json =
         new JsonObject().put("run", run.toString()).put("bn", norm).put("ghost", spec.ghost());
     StringBuilder text = new StringBuilder();
     Terminal terminal = Terminal.standardError();
     Progress progress = AnalysisOptions.shown(terminal);
     try (Device device = options.device.open();
-        Objective f = Objective.of(device, trained.model(), trained.train(), spec)) {
+        NetworkLoss f = NetworkLoss.of(device, trained.model(), trained.train(), spec)) {
       f.recomputeStatistics(f.start(), trained.train());
       json.put("parameters", f.dimension()).put("samples", f.samples());
       gradient(f, json, text);
@@ -168,7 +168,7 @@ final class HessianCommand implements Callable<Integer> {
     return Main.DONE;
   }
 
-  private static void gradient(Objective f, JsonObject json, StringBuilder text) {
+  private static void gradient(NetworkLoss f, JsonObject json, StringBuilder text) {
     try (Tensor gradient = f.vector()) {
       double loss = f.gradient(f.start(), gradient);
       double norm = f.vectors().norm(gradient);
@@ -224,7 +224,7 @@ final class HessianCommand implements Callable<Integer> {
   private void density(
       Hessian hessian,
       TrainedRun trained,
-      ObjectiveSpec spec,
+      NetworkLossSpec spec,
       Progress progress,
       JsonObject json,
       StringBuilder text) {

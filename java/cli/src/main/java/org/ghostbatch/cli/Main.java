@@ -26,6 +26,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
       TrainCommand.class,
       EvaluateCommand.class,
       PredictCommand.class,
+      SharpnessCommand.class,
       HessianCommand.class,
       SliceCommand.class,
       StudyCommand.class,

@@ -4,8 +4,8 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
-import org.ghostbatch.analysis.Objective;
-import org.ghostbatch.analysis.ObjectiveSpec;
+import org.ghostbatch.analysis.NetworkLoss;
+import org.ghostbatch.analysis.NetworkLossSpec;
 import org.ghostbatch.analysis.ResultFile;
 import org.ghostbatch.analysis.Slice;
 import org.ghostbatch.analysis.SlicePoint;
@@ -92,7 +92,7 @@ final class SliceCommand implements Callable<Integer> {
       throw new UsageException("--from and --to need runs of one network on the same data");
     }
     Path csv = out == null ? to.resolve("slice.csv") : out;
-    ObjectiveSpec spec = options.objective(b, "running");
+    NetworkLossSpec spec = options.objective(b, "running");
     JsonObject settings =
         new JsonObject()
             .put("from", a.fingerprint())
@@ -116,11 +116,11 @@ final class SliceCommand implements Callable<Integer> {
 
   /** The points that are not in the file yet. */
   private void follow(
-      Slice.Path kind, TrainedRun a, TrainedRun b, ObjectiveSpec spec, ResultFile file) {
+      Slice.Path kind, TrainedRun a, TrainedRun b, NetworkLossSpec spec, ResultFile file) {
     Terminal terminal = Terminal.standardError();
     try (Device device = options.device.open();
-        Objective train = Objective.of(device, b.model(), b.train(), spec);
-        Objective test = Objective.of(device, b.model(), b.test(), spec.withSamples(0));
+        NetworkLoss train = NetworkLoss.of(device, b.model(), b.train(), spec);
+        NetworkLoss test = NetworkLoss.of(device, b.model(), b.test(), spec.withSamples(0));
         Tensor start = train.vector();
         Tensor x = train.vector()) {
       start.copyFrom(a.model().parameters());

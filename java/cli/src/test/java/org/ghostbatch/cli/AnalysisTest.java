@@ -117,12 +117,51 @@ class AnalysisTest {
   }
 
   @Test
+  void sharpnessTellsBothSearchesAndWhatIsAround() {
+    JsonObject found =
+        json(
+            "sharpness --run "
+                + large
+                + " --epsilon 1e-3,5e-4 --restarts 0 --samples 200 --rescaled --relative --json");
+    List<?> rows = found.getList("sharpness");
+    assertEquals(6, rows.size());
+    for (int i = 0; i < 6; i += 2) {
+      JsonObject large = (JsonObject) rows.get(i);
+      JsonObject half = (JsonObject) rows.get(i + 1);
+      double strong = large.getObject("strong").getDouble("sharpness");
+      assertTrue(strong > half.getObject("strong").getDouble("sharpness"));
+      assertTrue(strong >= large.getDouble("corner") && large.getBoolean("checked"));
+      assertTrue(strong >= 0.8 * large.getObject("published").getDouble("sharpness"));
+      assertTrue(large.getObject("published").getLong("gradients") <= 15);
+    }
+    assertEquals("relative box", ((JsonObject) rows.get(4)).getString("box"));
+    JsonObject random =
+        json(
+            "sharpness --run "
+                + large
+                + " --epsilon 1e-3 --subspace 20 --restarts 0 --samples 200 --bn batch --json");
+    assertEquals(20, random.getLong("subspace"));
+    double inSubspace =
+        ((JsonObject) random.getList("sharpness").get(0))
+            .getObject("strong")
+            .getDouble("sharpness");
+    double inAll = ((JsonObject) rows.get(0)).getObject("strong").getDouble("sharpness");
+    assertTrue(inSubspace > 0 && inSubspace < inAll);
+    Cli text = Cli.line("sharpness --run " + large + " --epsilon 1e-3 --restarts 0 --samples 100");
+    assertTrue(text.out().contains("strong search") && text.out().contains("after"), text.out());
+  }
+
+  @Test
   void badFlagsAreBadUsage() {
     for (String flags :
         List.of(
             "slice --from " + small + " --to " + large + " --path curve",
             "slice --from " + small + " --to " + large + " --range 2,1",
             "slice --from " + small,
+            "sharpness --run " + small + " --subspace none",
+            "sharpness --run " + small + " --subspace 2000",
+            "sharpness --run " + small + " --epsilon 0",
+            "sharpness --run " + small + " --restarts -1",
             "hessian --run " + small + " --bn moving",
             "hessian --run " + small + " --top 70",
             "hessian --run " + small + " --samples -1",

@@ -107,7 +107,7 @@ class UsageTest {
         "study --seeds 0",
         "study --epoch-scale 0",
         "study --train-samples 0",
-        "sharpness --run a",
+        "sharpness",
         "info --colour"
       })
   void badUsageIsStatus2(String line) {
@@ -135,7 +135,15 @@ class UsageTest {
     assertTrue(Cli.line("--version").out().startsWith("ghostbatch "));
     for (String command :
         List.of(
-            "train", "evaluate", "predict", "hessian", "slice", "study", "info", "completion")) {
+            "train",
+            "evaluate",
+            "predict",
+            "sharpness",
+            "hessian",
+            "slice",
+            "study",
+            "info",
+            "completion")) {
       Cli help = Cli.line(command + " --help");
       assertEquals(0, help.status(), command);
       assertTrue(help.out().contains("Usage: ghostbatch " + command), help.out());

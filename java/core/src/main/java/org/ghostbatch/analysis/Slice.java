@@ -19,8 +19,8 @@ public final class Slice {
     ARC
   }
 
-  private final Objective train;
-  private final Objective test;
+  private final NetworkLoss train;
+  private final NetworkLoss test;
   private final Dataset statistics;
 
   /**
@@ -28,12 +28,12 @@ public final class Slice {
    * @param test of either network, on test data
    * @param statistics what running statistics are recomputed from: the training data
    */
-  public Slice(Objective train, Objective test, Dataset statistics) {
-    this.train = Check.present("slice", "an objective on training data", train);
-    this.test = Check.present("slice", "an objective on test data", test);
+  public Slice(NetworkLoss train, NetworkLoss test, Dataset statistics) {
+    this.train = Check.present("slice", "a loss on training data", train);
+    this.test = Check.present("slice", "a loss on test data", test);
     this.statistics = Check.present("slice", "training data", statistics);
     if (!train.model().network().layers().equals(test.model().network().layers())) {
-      throw Check.bad("slice", "objectives of one network", "those of two");
+      throw Check.bad("slice", "losses of one network", "those of two");
     }
   }
 

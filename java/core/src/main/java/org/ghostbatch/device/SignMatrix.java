@@ -1,6 +1,5 @@
 package org.ghostbatch.device;
 
-
 /**
  * A matrix A [rows, columns] of random signs, drawn again for every product and never stored: a
  * random subspace of the space of parameters, as Metric 2.1 of Keskar et al. (2017, arXiv

@@ -56,7 +56,8 @@ public final class InferenceForm {
     }
   }
 
-  private static int[] consumers(List<Operation> operations) {
+  /** How many operations read each value. */
+  static int[] consumers(List<Operation> operations) {
     int[] consumers = new int[operations.size() + 1];
     for (Operation operation : operations) {
       consumers[operation.src()]++;

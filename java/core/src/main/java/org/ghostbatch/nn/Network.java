@@ -1,5 +1,6 @@
 package org.ghostbatch.nn;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -161,6 +162,41 @@ public final class Network {
       throw e;
     }
     return plan;
+  }
+
+  /**
+   * A layer whose output goes to batch norm alone, perhaps through pooling: its weight and bias may
+   * be multiplied by c > 0, its running mean by c and its variance by c^2, and nothing changes but
+   * what epsilon weighs.
+   *
+   * @param bias null for none
+   */
+  public record NormalizedLayer(Parameter weight, Parameter bias, Statistics statistics) {}
+
+  /** All layers that batch norm makes independent of their weights' scale. */
+  public List<NormalizedLayer> normalizedLayers() {
+    int[] consumers = InferenceForm.consumers(operations);
+    List<NormalizedLayer> layers = new ArrayList<>();
+    for (Operation operation : operations) {
+      if (!(operation instanceof Operation.Norm norm)) {
+        continue;
+      }
+      int value = norm.src();
+      while (value > 0
+          && consumers[value] == 1
+          && operations.get(value - 1) instanceof Operation.Pool pool) {
+        value = pool.src();
+      }
+      if (value == 0 || consumers[value] != 1) {
+        continue;
+      }
+      if (operations.get(value - 1) instanceof Operation.Convolution layer) {
+        layers.add(new NormalizedLayer(layer.weight(), layer.bias(), norm.statistics()));
+      } else if (operations.get(value - 1) instanceof Operation.Dense layer) {
+        layers.add(new NormalizedLayer(layer.weight(), layer.bias(), norm.statistics()));
+      }
+    }
+    return layers;
   }
 
   /** This network as predictions run it. */

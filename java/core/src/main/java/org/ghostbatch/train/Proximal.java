@@ -17,8 +17,7 @@ import org.ghostbatch.device.VectorKernels;
  *
  * @see <a href="https://arxiv.org/abs/1609.04836">Keskar et al. 2017, arXiv 1609.04836, Appendix
  *     E</a>
- * @see <a href="https://doi.org/10.1145/2623330.2623612">Li et al. 2014, doi *
- *     10.1145/2623330.2623612</a>
+ * @see <a href="https://doi.org/10.1145/2623330.2623612">Li et al. 2014</a>
  */
 final class Proximal implements GradientRule {
   private final VectorKernels vectors;

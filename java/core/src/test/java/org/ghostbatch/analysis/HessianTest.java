@@ -24,7 +24,7 @@ class HessianTest {
   private static double trace;
   private static double squares;
   private static Device reference;
-  private static Objective f;
+  private static NetworkLoss f;
   private static Hessian hessian;
 
   @BeforeAll
@@ -34,7 +34,7 @@ class HessianTest {
     trace = Arrays.stream(spectrum).sum();
     squares = Arrays.stream(spectrum).map(value -> value * value).sum();
     reference = Device.of("reference", 1);
-    f = Objective.of(reference, NETWORK.model, NETWORK.data, ObjectiveSpec.running(0));
+    f = NetworkLoss.of(reference, NETWORK.model, NETWORK.data, NetworkLossSpec.running(0));
     hessian = Hessian.at(f, f.start(), 1, Progress.NONE);
   }
 
@@ -170,7 +170,8 @@ class HessianTest {
   @Test
   void floatsOnTheCpuComeNear() {
     try (Device cpu = Device.of("cpu", 2);
-        Objective g = Objective.of(cpu, NETWORK.model, NETWORK.data, ObjectiveSpec.running(0));
+        NetworkLoss g =
+            NetworkLoss.of(cpu, NETWORK.model, NETWORK.data, NetworkLossSpec.running(0));
         Hessian h = Hessian.at(g, g.start(), 1, Progress.NONE);
         Eigenvalues found = h.eigenvalues(1, 0, 1e-3, 40, 1, Progress.NONE)) {
       double largest = spectrum[spectrum.length - 1];
@@ -184,9 +185,12 @@ class HessianTest {
     List<double[]> products = new ArrayList<>();
     for (int threads = 1; threads <= 2; threads++) {
       try (Device cpu = Device.of("cpu", 2);
-          Objective g =
-              Objective.of(
-                  cpu, NETWORK.model, NETWORK.data, ObjectiveSpec.running(0).withThreads(threads));
+          NetworkLoss g =
+              NetworkLoss.of(
+                  cpu,
+                  NETWORK.model,
+                  NETWORK.data,
+                  NetworkLossSpec.running(0).withThreads(threads));
           Hessian h = Hessian.at(g, g.start(), 1, Progress.NONE);
           Tensor product = g.vector()) {
         h.product(g.start(), product);
@@ -213,11 +217,11 @@ class HessianTest {
     assertThrows(
         IllegalArgumentException.class,
         () ->
-            Objective.of(
+            NetworkLoss.of(
                 reference,
                 NETWORK.model,
                 NETWORK.data,
-                ObjectiveSpec.running(0).withSamples(1000)));
+                NetworkLossSpec.running(0).withSamples(1000)));
   }
 
   @Test

@@ -10,7 +10,7 @@ package org.ghostbatch.analysis;
  * @param seed of the order of the samples, and of which they are
  * @param threads to run on, 0: the device's; results do not depend on it
  */
-public record ObjectiveSpec(Norm norm, int ghost, int samples, long seed, int threads) {
+public record NetworkLossSpec(Norm norm, int ghost, int samples, long seed, int threads) {
   private static final String KIND = "objective";
 
   /** Where batch norm has its statistics from. */
@@ -21,7 +21,7 @@ public record ObjectiveSpec(Norm norm, int ghost, int samples, long seed, int th
     BATCH
   }
 
-  public ObjectiveSpec {
+  public NetworkLossSpec {
     Check.present(KIND, "a source of statistics", norm);
     Check.range(KIND, "ghost", ghost, norm == Norm.BATCH ? 1 : 0, Integer.MAX_VALUE);
     Check.range(KIND, "samples", samples, 0, Integer.MAX_VALUE);
@@ -29,24 +29,24 @@ public record ObjectiveSpec(Norm norm, int ghost, int samples, long seed, int th
   }
 
   /** Running statistics, those of the model recomputed with ghosts of so many samples. */
-  public static ObjectiveSpec running(int ghost) {
-    return new ObjectiveSpec(Norm.RUNNING, ghost, 0, 1, 0);
+  public static NetworkLossSpec running(int ghost) {
+    return new NetworkLossSpec(Norm.RUNNING, ghost, 0, 1, 0);
   }
 
   /** Statistics of ghosts of so many samples. */
-  public static ObjectiveSpec batch(int ghost) {
-    return new ObjectiveSpec(Norm.BATCH, ghost, 0, 1, 0);
+  public static NetworkLossSpec batch(int ghost) {
+    return new NetworkLossSpec(Norm.BATCH, ghost, 0, 1, 0);
   }
 
-  public ObjectiveSpec withSamples(int samples) {
-    return new ObjectiveSpec(norm, ghost, samples, seed, threads);
+  public NetworkLossSpec withSamples(int samples) {
+    return new NetworkLossSpec(norm, ghost, samples, seed, threads);
   }
 
-  public ObjectiveSpec withSeed(long seed) {
-    return new ObjectiveSpec(norm, ghost, samples, seed, threads);
+  public NetworkLossSpec withSeed(long seed) {
+    return new NetworkLossSpec(norm, ghost, samples, seed, threads);
   }
 
-  public ObjectiveSpec withThreads(int threads) {
-    return new ObjectiveSpec(norm, ghost, samples, seed, threads);
+  public NetworkLossSpec withThreads(int threads) {
+    return new NetworkLossSpec(norm, ghost, samples, seed, threads);
   }
 }

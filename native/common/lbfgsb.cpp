@@ -142,8 +142,8 @@ class Pairs {
   bool factor();
   /// M, [width, width].
   const double* middle() const { return middle_.data(); }
-  /// x = (inverse(M) - gram / theta)^-1 b, where gram [width, width] = W^T W over the free variables, of which the lower
-  /// triangle is read. False where rounding has left B indefinite.
+  /// x = (inverse(M) - gram / theta)^-1 b, where gram [width, width] = W^T W over the free variables, of which the
+  /// lower triangle is read. False where rounding has left B indefinite.
   bool solve(const double* gram, const double* b, double* x);
 
  private:
@@ -660,8 +660,8 @@ void HostLbfgsb::sort_breaks_to_buckets(Lanes* lanes, double around) {
   });
 }
 
-/// From the begin of a path to where the walk along its break points ends. Point by point, in order, goes only who may
-/// end in a bucket; the path behind any other is that before it and the bucket's sums.
+/// From the beginning of a path to where the walk along its break points ends. It goes point by point, in order, only
+/// where it may end; any other bucket changes the path by its sums.
 void HostLbfgsb::walk(Lanes* lanes, Path& path) {
   const int64_t width = pairs_.width();
   const auto size = [&](int64_t bucket) {

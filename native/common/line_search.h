@@ -9,8 +9,8 @@ class LineSearch {
  public:
   enum class State {
     evaluate,
-    done,   // `step()`, which was evaluated last, is to be taken: both conditions hold, or it is the longest step, or the
-            // best where rounding leaves no progress
+    done,   // `step()`, which was evaluated last, is to be taken: both conditions hold, or it is the longest step, or
+            // the best one of an interval that is too narrow to go on
     failed  // no step does better than 0
   };
 

@@ -155,7 +155,8 @@ TEST(Allocation, DoesNotHappenInAMinimizer) {
   Random random(1);
   const std::vector<double> start = random.values(kElements);
   const Buffer x(DataType::f64, start), gradient(DataType::f64, kElements);
-  const Buffer lower(DataType::f64, std::vector<double>(kElements, -1)), upper(DataType::f64, random.values(kElements, 1, 1));
+  const Buffer lower(DataType::f64, std::vector<double>(kElements, -1));
+  const Buffer upper(DataType::f64, random.values(kElements, 1, 1));
   for (Lanes* on : {lanes.get(), static_cast<Lanes*>(nullptr)}) {
     expect_no_allocation("lbfgsb", [&] {
       std::copy(start.begin(), start.end(), x.view().as<double>());

@@ -70,7 +70,8 @@ LbfgsbSpec to_gradient(double pgtol) {
   return spec;
 }
 
-/// 1/2 (x - x*) H (x - x*) + g* (x - x*), whose minimum in the box is 0 at x*: g* points out of it where x* is on a bound.
+/// 1/2 (x - x*) H (x - x*) + g* (x - x*), whose minimum in the box is 0 at x*: -g* leads out of it where x* is on a
+/// bound.
 Problem quadratic(int64_t n, bool rotated, uint32_t seed) {
   Random random(seed);
   const auto size = static_cast<size_t>(n);
@@ -213,7 +214,8 @@ TEST(Lbfgsb, FindsTheMinimumOfQuadraticsInBoxes) {
 }
 
 TEST(Lbfgsb, FindsTheMinimumOfRosenbrock) {
-  const Outcome unbounded = minimize({rosenbrock, {-1.2, 1}, {-kInfinity, -kInfinity}, {kInfinity, kInfinity}}, to_gradient(1e-9));
+  const Vector nowhere(2, kInfinity);
+  const Outcome unbounded = minimize({rosenbrock, {-1.2, 1}, Vector(2, -kInfinity), nowhere}, to_gradient(1e-9));
   EXPECT_EQ(unbounded.status, LbfgsbStatus::converged_gradient) << unbounded.reason;
   expect_close("x", unbounded.x, {1, 1}, 1e-8);
   EXPECT_LE(unbounded.evaluations, 60);
@@ -225,7 +227,8 @@ TEST(Lbfgsb, FindsTheMinimumOfRosenbrock) {
   EXPECT_NEAR(bounded.f, 0.25, 1e-12);
 
   // One bound each, a start in a corner, which is outside of the box too, and more variables.
-  const Outcome corner = minimize({rosenbrock, Vector(20, -7.0), Vector(20, -2.0), Vector(20, kInfinity)}, to_gradient(1e-9));
+  const Problem outside{rosenbrock, Vector(20, -7.0), Vector(20, -2.0), Vector(20, kInfinity)};
+  const Outcome corner = minimize(outside, to_gradient(1e-9));
   EXPECT_EQ(corner.status, LbfgsbStatus::converged_gradient) << corner.reason;
   EXPECT_EQ(corner.evaluated[0], Vector(20, -2.0));
   EXPECT_LE(corner.projected_gradient_norm, 1e-9);

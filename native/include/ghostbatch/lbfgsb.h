@@ -29,10 +29,12 @@ enum class LbfgsbStatus : int32_t {
 /// More & Thuente (1994), ftol 1e-3, gtol 0.9. Vectors are f64 [n] in host memory.
 ///
 /// By reverse communication: `start` writes a point to x, the caller evaluates f there, `advance` writes the next.
-/// Every point lies inside the box, exactly. Results have the same bits for any number of lanes. Memory: about
-/// (2 m + 6) n doubles, all of it from `create`; later calls allocate nothing. Cost of an iterate: three passes over the
-/// pairs, two of them over what the Cauchy point leaves free only, in which 4 m^2 flops a variable; and a row of pairs,
-/// out of order, for each variable that reaches a bound on the way there.
+/// As in L-BFGS-B 3.0 the first line search begins at the target where every variable has two bounds, else at length 1,
+/// no further than the target where any has a bound. Every point lies inside the box, exactly. Results have the same
+/// bits for any number of lanes. Memory: about (2 m + 6) n doubles, all of it from `create`; later calls allocate
+/// nothing. Cost of an iterate: three passes over the pairs, two of them over what the Cauchy point leaves free only,
+/// with 4 m^2 flops a variable; and a row of pairs, out of order, for each variable that reaches a bound on the way
+/// there.
 class Lbfgsb : public Resource {
  public:
   /// n in [1, 2^31 - 1]. Error naming bytes asked and free where memory is short.

@@ -199,7 +199,10 @@ final class Report {
   }
 
   private static String milliseconds(double value) {
-    return String.format(Locale.ROOT, value < 1 ? "%.4f" : value < 100 ? "%.2f" : "%.0f", value);
+    return String.format(
+        Locale.ROOT,
+        value < 0.01 ? "%.3g" : value < 1 ? "%.4f" : value < 100 ? "%.2f" : "%.0f",
+        value);
   }
 
   private static String ratio(double value) {

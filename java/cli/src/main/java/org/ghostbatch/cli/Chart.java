@@ -17,6 +17,7 @@ final class Chart {
   private static final int TOP = 66;
   private static final int BOTTOM = 50;
   private static final int TICKS = 6;
+  private static final double DECADES = 8;
   private static final List<String> COLOURS =
       List.of("#1f5fa8", "#c4501b", "#2c7a39", "#7a3b93", "#8a6d1a", "#3f8c8c");
 
@@ -27,9 +28,11 @@ final class Chart {
   private final String xName;
   private final boolean logarithmic;
   private final List<Curve> curves = new ArrayList<>();
+  private double floor = Double.NEGATIVE_INFINITY;
 
   /**
-   * @param logarithmic whether y is drawn by its logarithm; values of 0 and less are gaps then
+   * @param logarithmic whether y is drawn by its logarithm, down to a 10^8th of the largest; values
+   *     of 0 and less are gaps then
    */
   Chart(String title, String xName, boolean logarithmic) {
     this.title = title;
@@ -48,6 +51,8 @@ final class Chart {
 
   String svg() {
     double[] xs = all(0).toArray();
+    double largest = all(1).filter(Double::isFinite).max().orElse(1);
+    floor = logarithmic ? Math.log10(largest) - DECADES : Double.NEGATIVE_INFINITY;
     double[] ys = all(1).map(this::height).filter(Double::isFinite).toArray();
     double left = DoubleStream.of(xs).min().orElse(0);
     double right = Math.max(DoubleStream.of(xs).max().orElse(1), Math.nextUp(left));
@@ -149,7 +154,7 @@ final class Chart {
   }
 
   private double height(double y) {
-    return logarithmic ? Math.log10(y > 0 ? y : Double.NaN) : y;
+    return logarithmic ? Math.max(floor, Math.log10(y > 0 ? y : Double.NaN)) : y;
   }
 
   /**

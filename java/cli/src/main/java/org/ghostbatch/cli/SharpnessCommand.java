@@ -64,7 +64,7 @@ final class SharpnessCommand implements Callable<Integer> {
       paramLabel = "R",
       defaultValue = "1",
       description =
-          "Strong searches from random points of the box, beside that from z = 0; 15 gradients each at most. "
+          "Strong searches from random points of the box, beside two from z = 0; 15 gradients each at most. "
               + "Default: 1.")
   private int restarts;
 
@@ -174,7 +174,7 @@ final class SharpnessCommand implements Callable<Integer> {
                   scaled,
                   sharpness.loss(),
                   sharpness.published(scaled),
-                  sharpness.strong(scaled, 1 + restarts),
+                  sharpness.strong(scaled, restarts),
                   sharpness.around(scaled, RANDOM_POINTS)));
         }
       }
@@ -209,7 +209,7 @@ final class SharpnessCommand implements Callable<Integer> {
         .put("sharpness", Json.finiteOrNull(maximum.sharpness()))
         .put("loss", Json.finiteOrNull(maximum.loss()))
         .put("reason", maximum.reason())
-        .put("start", maximum.start())
+        .put("search", maximum.search())
         .put("gradients", maximum.gradients());
   }
 

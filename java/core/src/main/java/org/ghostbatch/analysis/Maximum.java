@@ -6,7 +6,7 @@ package org.ghostbatch.analysis;
  * @param sharpness phi = 100 (loss - f(x)) / (1 + f(x))
  * @param loss the largest value of f
  * @param reason why the search ended
- * @param start which of the searches found it, from 0
+ * @param search which of the searches found it, from 0
  * @param gradients passes forward and backward that all searches took
  */
-public record Maximum(double sharpness, double loss, String reason, int start, long gradients) {}
+public record Maximum(double sharpness, double loss, String reason, int search, long gradients) {}

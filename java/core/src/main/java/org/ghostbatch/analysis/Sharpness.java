@@ -27,7 +27,7 @@ public final class Sharpness implements AutoCloseable {
   /** Iterations of L-BFGS-B, as published. */
   private static final int ITERATIONS = 10;
 
-  /** Gradients that a search from one start takes at most. */
+  /** Gradients that a search takes at most. */
   private static final int GRADIENTS = 15;
 
   /** Of these, steps from corner to corner of the box before L-BFGS-B. */
@@ -114,25 +114,29 @@ public final class Sharpness implements AutoCloseable {
   }
 
   /**
-   * Several searches with steps in units of the box, the first from z = 0, all others from random
-   * points of it: from corner to corner, z_i = r_i sign(df/dz_i), while the loss rises, then by
-   * L-BFGS-B whose first model takes it across the box. Costs at most 15 gradients a start.
+   * Several searches with steps in units of the box, each by L-BFGS-B whose first model takes it
+   * across: from z = 0 at once; from there, and from random points of the box, after steps from
+   * corner to corner, z_i = r_i sign(df/dz_i), while the loss rises. Costs at most 15 gradients a
+   * search.
    *
-   * @param starts at least 1
+   * @param restarts searches from random points, at least 0
    */
-  public Maximum strong(double epsilon, int starts) {
-    Check.range(KIND, "starts", starts, 1, 1000);
+  public Maximum strong(double epsilon, int restarts) {
+    Check.range(KIND, "restarts", restarts, 0, 1000);
     open(epsilon);
     Maximum best = null;
     long gradients = 0;
-    for (int start = 0; start < starts; start++) {
-      if (start == 0) {
+    for (int number = 0; number < 2 + restarts; number++) {
+      if (number < 2) {
         vectors.fill(0, z);
       } else {
-        random(start);
+        random(number);
       }
-      Search search = new Search(start);
-      search.cornerToCorner();
+      Search search = new Search(number);
+      search.take();
+      if (number > 0) {
+        search.cornerToCorner();
+      }
       double slope = vectors.norm(pulled);
       if (slope > 0) {
         search.climb(slope / vectors.norm(upper));
@@ -141,7 +145,7 @@ public final class Sharpness implements AutoCloseable {
       gradients += found.gradients();
       best = best == null || found.loss() > best.loss() ? found : best;
     }
-    return new Maximum(best.sharpness(), best.loss(), best.reason(), best.start(), gradients);
+    return new Maximum(best.sharpness(), best.loss(), best.reason(), best.search(), gradients);
   }
 
   /**
@@ -214,19 +218,18 @@ public final class Sharpness implements AutoCloseable {
 
   /** A search from one start, the z of now. */
   private final class Search {
-    private final int start;
+    private final int number;
     private double best = loss;
     private String reason = "the box is a point";
     private double value;
     private long gradients;
 
-    Search(int start) {
-      this.start = start;
+    Search(int number) {
+      this.number = number;
     }
 
-    /** Leaves the loss of the last z in {@code value}, its gradient in {@code pulled}. */
+    /** From z, whose loss and gradient are known, to another whose are. */
     void cornerToCorner() {
-      take();
       for (int i = 1; i < CORNERS && toCorner(); i++) {
         double before = value;
         take();
@@ -264,14 +267,14 @@ public final class Sharpness implements AutoCloseable {
     }
 
     void take() {
-      progress.at("start " + (start + 1) + ", gradient", gradients, GRADIENTS);
+      progress.at("search " + (number + 1) + ", gradient", gradients, GRADIENTS);
       value = evaluate();
       gradients++;
       best = Math.max(best, value);
     }
 
     Maximum maximum() {
-      return new Maximum(phi(best), best, reason, start, gradients);
+      return new Maximum(phi(best), best, reason, number, gradients);
     }
   }
 

@@ -29,6 +29,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
       SharpnessCommand.class,
       HessianCommand.class,
       SliceCommand.class,
+      CurvesCommand.class,
       StudyCommand.class,
       BenchCommand.class,
       InfoCommand.class,

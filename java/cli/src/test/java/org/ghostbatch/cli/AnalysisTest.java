@@ -152,6 +152,21 @@ class AnalysisTest {
   }
 
   @Test
+  void curvesCompareRunsWithTheFirst() {
+    JsonObject found = json("curves " + small + " " + large + " --json");
+    JsonObject first = (JsonObject) found.getList("runs").get(0);
+    JsonObject second = (JsonObject) found.getList("runs").get(1);
+    assertEquals(1, first.getDouble("ratio_to_first"));
+    double distance = Json.readObject(large.resolve("summary.json")).getDouble("weight_distance");
+    assertEquals(distance, second.getDouble("weight_distance"), 1e-6);
+    assertEquals(
+        distance / first.getDouble("weight_distance"), second.getDouble("ratio_to_first"), 1e-6);
+    assertTrue(List.of("log", "sqrt", "power").contains(second.getString("law")));
+    Cli text = Cli.line("curves " + small + " " + large);
+    assertTrue(text.out().contains("over-fitting") && text.out().contains("AIC"), text.out());
+  }
+
+  @Test
   void badFlagsAreBadUsage() {
     for (String flags :
         List.of(
@@ -165,6 +180,7 @@ class AnalysisTest {
             "hessian --run " + small + " --bn moving",
             "hessian --run " + small + " --top 70",
             "hessian --run " + small + " --samples -1",
+            "curves",
             "hessian")) {
       Cli cli = Cli.line(flags);
       assertEquals(2, cli.status(), flags + ": " + cli.err());

@@ -141,6 +141,7 @@ class UsageTest {
             "sharpness",
             "hessian",
             "slice",
+            "curves",
             "study",
             "info",
             "completion")) {

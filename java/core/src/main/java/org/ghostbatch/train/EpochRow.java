@@ -57,14 +57,14 @@ public record EpochRow(
   }
 
   /**
-   * A row that {@link #csv(boolean)} wrote with validation.
+   * A row that {@link #csv(boolean)} wrote, with validation or without.
    *
    * @throws IllegalArgumentException where it is none
    */
   static EpochRow parse(String csv) {
     String[] fields = csv.split(",", -1);
-    if (fields.length != 15) {
-      throw Check.bad("metrics", "15 fields in a row", fields.length + " in \"" + csv + "\"");
+    if (fields.length != 13 && fields.length != 15) {
+      throw Check.bad("metrics", "13 or 15 fields in a row", fields.length + " in \"" + csv + "\"");
     }
     try {
       return new EpochRow(
@@ -81,8 +81,8 @@ public record EpochRow(
           number(fields[10]),
           number(fields[11]),
           number(fields[12]),
-          number(fields[13]),
-          number(fields[14]));
+          fields.length == 13 ? Double.NaN : number(fields[13]),
+          fields.length == 13 ? Double.NaN : number(fields[14]));
     } catch (NumberFormatException e) {
       throw Check.bad("metrics", "numbers in a row", "\"" + csv + "\"");
     }

@@ -266,16 +266,18 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
       return false;
     }
     RunState state = new RunState();
+    metrics(folder).forEach(row -> state.validated(row.validationLoss(), row.validationAccuracy()));
+    return state.sinceBest >= spec.earlyStop();
+  }
+
+  /** The epochs of the run in a folder. */
+  public static List<EpochRow> metrics(Path folder) {
     try (Stream<String> lines = Files.lines(folder.resolve(METRICS))) {
-      lines
-          .skip(1)
-          .map(EpochRow::parse)
-          .forEach(row -> state.validated(row.validationLoss(), row.validationAccuracy()));
+      return lines.skip(1).map(EpochRow::parse).toList();
     } catch (IOException e) {
       throw new UncheckedIOException(
           "[run folder] cannot read " + folder.resolve(METRICS) + ": " + e.getMessage(), e);
     }
-    return state.sinceBest >= spec.earlyStop();
   }
 
   public Path path() {

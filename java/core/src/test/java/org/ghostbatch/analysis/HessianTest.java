@@ -106,7 +106,7 @@ class HessianTest {
 
   @Test
   void traceIsExactWithinItsError() {
-    int probes = 6000;
+    int probes = 3000;
     Estimate estimate = hessian.trace(probes, 1, Progress.NONE);
     assertEquals(trace, estimate.mean(), 0.02 * trace);
     assertTrue(Math.abs(estimate.mean() - trace) < 3 * estimate.standardError());

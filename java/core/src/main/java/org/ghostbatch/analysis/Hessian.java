@@ -31,8 +31,8 @@ public final class Hessian implements AutoCloseable {
   private final Objective f;
   private final VectorKernels vectors;
   private final Tensor at;
-  private final Tensor point;
-  private final Tensor behind;
+  private Tensor point;
+  private Tensor behind;
   private final double[] drawn;
   private double step;
   private double error;
@@ -41,8 +41,6 @@ public final class Hessian implements AutoCloseable {
     this.f = f;
     this.vectors = f.vectors();
     this.at = at;
-    this.point = f.vector();
-    this.behind = f.vector();
     this.drawn = new double[Math.toIntExact(f.dimension())];
   }
 
@@ -58,6 +56,8 @@ public final class Hessian implements AutoCloseable {
     Check.present(KIND, "a progress", progress);
     Hessian made = new Hessian(f, x);
     try {
+      made.point = f.vector();
+      made.behind = f.vector();
       made.chooseStep(seed, progress);
       return made;
     } catch (RuntimeException e) {
@@ -220,7 +220,10 @@ public final class Hessian implements AutoCloseable {
 
   @Override
   public void close() {
-    point.close();
-    behind.close();
+    for (Tensor tensor : new Tensor[] {point, behind}) {
+      if (tensor != null) {
+        tensor.close();
+      }
+    }
   }
 }

@@ -1,6 +1,8 @@
 package org.ghostbatch.analysis;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Lbfgsb;
 import org.ghostbatch.device.LbfgsbSpec;
@@ -43,13 +45,14 @@ public final class Sharpness implements AutoCloseable {
   private final double[] center;
   private final double[] radii;
   private final double[] drawn;
-  private final Tensor point;
-  private final Tensor gradient;
-  private final Tensor z;
-  private final Tensor pulled;
-  private final Tensor upper;
-  private final Tensor lower;
   private final int dimension;
+  private final List<Tensor> owned = new ArrayList<>();
+  private Tensor point;
+  private Tensor gradient;
+  private Tensor z;
+  private Tensor pulled;
+  private Tensor upper;
+  private Tensor lower;
 
   private Sharpness(Objective f, Box box, Directions directions, long seed, Progress progress) {
     this.f = f;
@@ -63,12 +66,21 @@ public final class Sharpness implements AutoCloseable {
     this.center = directions.center();
     this.radii = new double[dimension];
     this.drawn = new double[dimension];
-    this.point = f.vector();
-    this.gradient = f.vector();
-    this.z = f.device().tensor(DataType.F64, dimension);
-    this.pulled = f.device().tensor(DataType.F64, dimension);
-    this.upper = f.device().tensor(DataType.F64, dimension);
-    this.lower = f.device().tensor(DataType.F64, dimension);
+  }
+
+  private void prepare() {
+    point = own(f.dimension());
+    gradient = own(f.dimension());
+    z = own(dimension);
+    pulled = own(dimension);
+    upper = own(dimension);
+    lower = own(dimension);
+  }
+
+  private Tensor own(long elements) {
+    Tensor tensor = f.device().tensor(DataType.F64, elements);
+    owned.add(tensor);
+    return tensor;
   }
 
   /** In all directions: A = I. */
@@ -89,9 +101,22 @@ public final class Sharpness implements AutoCloseable {
 
   private static Sharpness of(
       Objective f, Box box, Directions directions, long seed, Progress progress) {
-    Check.present(KIND, "a box", box);
-    Check.present(KIND, "a progress", progress);
-    return new Sharpness(f, box, directions, seed, progress);
+    Sharpness made;
+    try {
+      Check.present(KIND, "a box", box);
+      Check.present(KIND, "a progress", progress);
+      made = new Sharpness(f, box, directions, seed, progress);
+    } catch (RuntimeException e) {
+      directions.close();
+      throw e;
+    }
+    try {
+      made.prepare();
+      return made;
+    } catch (RuntimeException e) {
+      made.close();
+      throw e;
+    }
   }
 
   /** f(x). */
@@ -137,9 +162,9 @@ public final class Sharpness implements AutoCloseable {
       if (number > 0) {
         search.cornerToCorner();
       }
-      double slope = vectors.norm(pulled);
-      if (slope > 0) {
-        search.climb(slope / vectors.norm(upper));
+      double scale = vectors.norm(pulled) / vectors.norm(upper);
+      if (scale > 0 && scale < Double.POSITIVE_INFINITY) {
+        search.climb(scale);
       }
       Maximum found = search.maximum();
       gradients += found.gradients();
@@ -280,9 +305,7 @@ public final class Sharpness implements AutoCloseable {
 
   @Override
   public void close() {
-    for (Tensor tensor : new Tensor[] {point, gradient, z, pulled, upper, lower}) {
-      tensor.close();
-    }
+    owned.forEach(Tensor::close);
     directions.close();
   }
 }

@@ -238,6 +238,11 @@ class SharpnessTest {
           () -> Sharpness.subspace(f, Box.ABSOLUTE, 1024, 1, Progress.NONE));
       assertEquals(0, sharpness.strong(1e-3, 2).sharpness());
     }
+    try (Quadratic f = new Quadratic(device, LOSS, zeros(), draw(2, -1, 1), zeros(), zeros(), 0);
+        Sharpness sharpness = Sharpness.full(f, Box.RELATIVE, 1, Progress.NONE)) {
+      assertEquals(0, sharpness.strong(1e-3, 1).sharpness()); // the box is a point
+      assertEquals(0, sharpness.published(1e-3).sharpness());
+    }
     assertArrayEquals(new double[] {2, -1}, solved(), 1e-14);
   }
 

@@ -60,13 +60,18 @@ final class AnalysisOptions {
     if (!NORMS.contains(norm)) {
       throw new UsageException("--bn needs one of " + NORMS + ", got " + norm);
     }
+    int count = run.train().count();
+    if (samples > count) {
+      throw new UsageException(
+          "--samples needs at most the " + count + " that the run trained on, got " + samples);
+    }
     boolean running = norm.equals("running");
     int own = running ? run.ghost() : Math.max(1, Math.min(1000, run.ghost()));
     int used = ghost == null ? own : ghost;
     return UsageException.check(
         () ->
             (running ? NetworkLossSpec.running(used) : NetworkLossSpec.batch(used))
-                .withSamples(Math.min(samples, run.train().count()))
+                .withSamples(samples)
                 .withSeed(seed));
   }
 

@@ -40,18 +40,25 @@ final class CurvesCommand implements Callable<Integer> {
   public Integer call() {
     List<Curves> all = new ArrayList<>();
     for (Path run : runs) {
-      List<EpochRow> rows = RunFolder.metrics(run);
-      all.add(
-          new Curves(
-              run,
-              rows.isEmpty() ? Double.NaN : rows.get(rows.size() - 1).weightDistance(),
-              Diffusion.fit(
-                  rows.stream().mapToDouble(EpochRow::updates).toArray(),
-                  rows.stream().mapToDouble(EpochRow::weightDistance).toArray()),
-              Overfitting.of(rows)));
+      all.add(read(run));
     }
     System.out.print(json ? Json.write(json(all)) + "\n" : text(all));
     return Main.DONE;
+  }
+
+  private static Curves read(Path run) {
+    List<EpochRow> rows = RunFolder.metrics(run);
+    try {
+      return new Curves(
+          run,
+          rows.isEmpty() ? Double.NaN : rows.get(rows.size() - 1).weightDistance(),
+          Diffusion.fit(
+              rows.stream().mapToDouble(EpochRow::updates).toArray(),
+              rows.stream().mapToDouble(EpochRow::weightDistance).toArray()),
+          Overfitting.of(rows));
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(e.getMessage() + ", in " + run, e);
+    }
   }
 
   private static JsonObject json(List<Curves> all) {

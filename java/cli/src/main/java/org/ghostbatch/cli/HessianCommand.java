@@ -36,8 +36,8 @@ import picocli.CommandLine.Option;
     },
     customSynopsis =
         "ghostbatch hessian --run DIR [--top K] [--bottom K] [--trace] [--density] [--samples N]%n"
-            + "                          [--bn running|batch] [--ghost V] [--steps N] [--probes N] [--out FILE.csv]%n"
-            + "                          [--json] [--backend NAME] [--threads N]%n")
+            + "                          [--bn running|batch] [--ghost V] [--steps N] [--probes N] [--tolerance X]%n"
+            + "                          [--out FILE.csv] [--json] [--backend NAME] [--threads N]%n")
 final class HessianCommand implements Callable<Integer> {
   private static final int CURVE = 1000;
 
@@ -110,15 +110,23 @@ final class HessianCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    if (top < 0
-        || bottom < 0
-        || top + bottom > steps
-        || steps < 1
-        || probes < 2
-        || !(tolerance > 0)) {
+    if (top < 0 || bottom < 0 || top + bottom > steps) {
       throw new UsageException(
-          "--top, --bottom, --steps, --probes and --tolerance need at least 0, 0, 1, 2, above 0, and as many steps "
-              + "as eigenvalues");
+          "--top and --bottom need 0 or more, together at most --steps "
+              + steps
+              + ", got "
+              + top
+              + " and "
+              + bottom);
+    }
+    if (steps < 1 || probes < 2 || !(tolerance > 0)) {
+      throw new UsageException(
+          "--steps, --probes and --tolerance need 1, 2 or more and above 0, got "
+              + steps
+              + ", "
+              + probes
+              + " and "
+              + tolerance);
     }
     TrainedRun trained = options.open(run);
     NetworkLossSpec spec = options.objective(trained, norm);

@@ -110,8 +110,11 @@ final class SharpnessCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    if (restarts < 0 || epsilons.length == 0 || !Arrays.stream(epsilons).allMatch(e -> e > 0)) {
-      throw new UsageException("--restarts and --epsilon need at least 0, and numbers above 0");
+    if (restarts < 0) {
+      throw new UsageException("--restarts needs 0 or more, got " + restarts);
+    }
+    if (!Arrays.stream(epsilons).allMatch(e -> e > 0)) {
+      throw new UsageException("--epsilon needs sizes above 0, got " + Arrays.toString(epsilons));
     }
     int columns = columns();
     TrainedRun trained = options.open(run);
@@ -135,7 +138,9 @@ final class SharpnessCommand implements Callable<Integer> {
       terminal.clear();
     }
     System.out.print(
-        options.json ? Json.write(json(found, spec, columns)) + "\n" : text(found, columns));
+        options.json
+            ? Json.write(json(found, spec, columns, trained.train().count())) + "\n"
+            : text(found, columns));
     return Main.DONE;
   }
 
@@ -181,12 +186,12 @@ final class SharpnessCommand implements Callable<Integer> {
     }
   }
 
-  private JsonObject json(List<Found> found, NetworkLossSpec spec, int columns) {
+  private JsonObject json(List<Found> found, NetworkLossSpec spec, int columns, int all) {
     return new JsonObject()
         .put("run", run.toString())
         .put("bn", norm)
         .put("ghost", spec.ghost())
-        .put("samples", spec.samples())
+        .put("samples", spec.samples() == 0 ? all : spec.samples())
         .put("subspace", columns)
         .put("train_loss", Json.finiteOrNull(found.get(0).loss()))
         .put("sharpness", found.stream().map(SharpnessCommand::json).toList());

@@ -1,6 +1,7 @@
 package org.ghostbatch.cli;
 
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
@@ -81,9 +82,12 @@ final class SliceCommand implements Callable<Integer> {
           case "arc" -> Slice.Path.ARC;
           default -> throw new UsageException("--path needs line or arc, got " + path);
         };
-    if (range.length != 2 || !(range[0] < range[1]) || points < 2) {
+    if (range.length != 2 || !(range[0] < range[1])) {
       throw new UsageException(
-          "--range and --points need two numbers, the lower first, and at least 2 points");
+          "--range needs two numbers, the lower first, got " + Arrays.toString(range));
+    }
+    if (points < 2) {
+      throw new UsageException("--points needs 2 or more, got " + points);
     }
     TrainedRun a = options.open(from);
     TrainedRun b = options.open(to);

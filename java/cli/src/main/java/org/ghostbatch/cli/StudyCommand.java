@@ -2,6 +2,8 @@ package org.ghostbatch.cli;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.ghostbatch.device.Device;
@@ -180,40 +182,62 @@ final class StudyCommand implements Callable<Integer> {
   }
 
   static String text(Study study, StudyTable table) {
-    TextTable text =
-        new TextTable(
-            "arm",
-            "seeds",
-            "test accuracy %",
-            "minus " + table.baseline(),
-            "<",
-            "train accuracy %",
-            "train - test",
-            "updates",
-            "seconds");
+    List<String> columns =
+        new ArrayList<>(
+            List.of(
+                "arm",
+                "seeds",
+                "test accuracy %",
+                "minus " + table.baseline(),
+                "<",
+                "train accuracy %",
+                "train - test",
+                "updates",
+                "seconds"));
+    for (String measure : table.measures()) {
+      columns.add(measure);
+      columns.add("of " + table.baseline() + "'s");
+    }
+    TextTable text = new TextTable(columns.toArray(String[]::new));
     boolean underFitted = false;
     for (StudyTable.Row row : table.rows()) {
       underFitted |= row.underFitted();
-      text.row(
-          row.arm(),
-          Integer.toString(row.testAccuracy().count()),
-          percent(row.testAccuracy(), false),
-          row.difference() == null ? "" : percent(row.difference(), true),
-          row.verdict().toString(),
-          percent(row.trainAccuracy(), false) + (row.underFitted() ? " *" : "  "),
-          percent(row.gap(), true),
-          Long.toString(row.updates()),
-          String.format(Locale.ROOT, "%.1f", row.seconds().mean()));
+      List<String> cells =
+          new ArrayList<>(
+              List.of(
+                  row.arm(),
+                  Integer.toString(row.testAccuracy().count()),
+                  percent(row.testAccuracy(), false),
+                  row.difference() == null ? "" : percent(row.difference(), true),
+                  row.verdict().toString(),
+                  percent(row.trainAccuracy(), false) + (row.underFitted() ? " *" : "  "),
+                  percent(row.gap(), true),
+                  Long.toString(row.updates()),
+                  String.format(Locale.ROOT, "%.1f", row.seconds().mean())));
+      for (StudyTable.Measured measured : row.measures()) {
+        cells.add(number(measured.value()));
+        cells.add(number(measured.ratio()));
+      }
+      text.row(cells.toArray(String[]::new));
     }
     StringBuilder out = new StringBuilder().append(text).append('\n');
     study.arms().forEach(arm -> out.append(String.format("%-14s %s%n", arm.name(), arm.about())));
     out.append(
         "Mean and standard deviation over seeds; differences are paired by seed, and \"no difference seen\" "
-            + "where the mean lies within the deviation.\n");
+            + "where the mean lies within the deviation.%s\n"
+                .formatted(table.measures().isEmpty() ? "" : " Measures are compared as ratios."));
     if (underFitted) {
       out.append("* under-fitted: training accuracy below 99 %, so its gap says little.\n");
     }
     return out.toString();
+  }
+
+  private static String number(Spread spread) {
+    if (spread == null) {
+      return "";
+    }
+    String mean = Figures.number(spread.mean());
+    return spread.count() == 1 ? mean : mean + " ± " + Figures.number(spread.std());
   }
 
   private static String percent(Spread spread, boolean signed) {

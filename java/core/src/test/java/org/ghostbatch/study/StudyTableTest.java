@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.study.StudyTable.Row;
 import org.ghostbatch.study.StudyTable.Verdict;
@@ -23,7 +24,7 @@ class StudyTableTest {
           """));
 
   private static StudyResult result(String arm, long seed, double train, double test) {
-    return new StudyResult(arm, seed, "start", 2, 10, 0.1, train, 0.2, test, 3, 1000, 4);
+    return new StudyResult(arm, seed, "start", 2, 10, 0.1, train, 0.2, test, 3, 1000, 4, Map.of());
   }
 
   private static List<StudyResult> results(double[] base, double[] other) {
@@ -101,5 +102,37 @@ class StudyTableTest {
   @Test
   void fieldsWithCommasAreQuoted() {
     assertEquals("a,\"b,\"\"c\",,1.5", Csv.row("a", "b,\"c", Double.NaN, 1.5));
+  }
+
+  @Test
+  void measuresAreComparedAsRatiosPairedBySeed() {
+    List<StudyResult> results = new ArrayList<>();
+    double[] base = {10, 1000};
+    double[] other = {5, 600};
+    for (int i = 0; i < base.length; i++) {
+      results.add(measured("SB", 7 + i, base[i]));
+      results.add(measured("LB", 7 + i, other[i]));
+    }
+    results.add(measured("LB", 9, Double.NaN)); // a measure that had no number
+    StudyTable table = StudyTable.of(STUDY, results);
+    StudyTable.Measured small = table.rows().get(0).measures().get(0);
+    StudyTable.Measured large = table.rows().get(1).measures().get(0);
+    assertEquals("sharpness", large.name());
+    assertEquals(505, small.value().mean());
+    assertNull(small.ratio());
+    assertEquals(2, large.value().count());
+    assertEquals(0.55, large.ratio().mean(), 1e-12);
+    assertEquals(Math.sqrt(2) * 0.05, large.ratio().std(), 1e-12);
+    String[] lines = table.csv().split("\n");
+    assertTrue(
+        lines[0].endsWith(
+            ",sharpness_mean,sharpness_std,sharpness_ratio_mean,sharpness_ratio_std"));
+    assertTrue(lines[1].endsWith(",,"), lines[1]);
+    assertEquals(lines[0].split(",", -1).length, lines[2].split(",", -1).length);
+  }
+
+  private static StudyResult measured(String arm, long seed, double sharpness) {
+    return new StudyResult(
+        arm, seed, "start", 2, 10, 0.1, 1, 0.2, 0.9, 3, 1000, 4, Map.of("sharpness", sharpness));
   }
 }

@@ -41,8 +41,7 @@ import picocli.CommandLine.Option;
 final class HessianCommand implements Callable<Integer> {
   private static final int CURVE = 1000;
 
-  @Option(names = "--run", paramLabel = "DIR", required = true, description = "A run folder.")
-  private Path run;
+  @Mixin private AnalysedRun run;
 
   @Option(
       names = "--top",
@@ -90,16 +89,6 @@ final class HessianCommand implements Callable<Integer> {
   private double tolerance;
 
   @Option(
-      names = "--bn",
-      paramLabel = "MODE",
-      defaultValue = "running",
-      completionCandidates = Candidates.Norms.class,
-      description =
-          "running: by running statistics, recomputed first and then fixed; batch: by those of ghosts, as in "
-              + "training. Default: running.")
-  private String norm;
-
-  @Option(
       names = "--out",
       paramLabel = "FILE.csv",
       description =
@@ -128,10 +117,13 @@ final class HessianCommand implements Callable<Integer> {
               + " and "
               + tolerance);
     }
-    TrainedRun trained = options.open(run);
-    NetworkLossSpec spec = options.objective(trained, norm);
+    TrainedRun trained = options.open(run.folder);
+    NetworkLossSpec spec = options.objective(trained, run.norm);
     JsonObject json =
-        new JsonObject().put("run", run.toString()).put("bn", norm).put("ghost", spec.ghost());
+        new JsonObject()
+            .put("run", run.folder.toString())
+            .put("bn", run.norm)
+            .put("ghost", spec.ghost());
     StringBuilder text = new StringBuilder();
     Terminal terminal = Terminal.standardError();
     Progress progress = AnalysisOptions.shown(terminal);
@@ -236,11 +228,11 @@ final class HessianCommand implements Callable<Integer> {
       Progress progress,
       JsonObject json,
       StringBuilder text) {
-    Path csv = out == null ? run.resolve("density.csv") : out;
+    Path csv = out == null ? run.folder.resolve("density.csv") : out;
     JsonObject settings =
         new JsonObject()
             .put("model", trained.fingerprint())
-            .put("bn", norm)
+            .put("bn", run.norm)
             .put("ghost", spec.ghost())
             .put("samples", spec.samples())
             .put("seed", spec.seed())
@@ -265,7 +257,7 @@ final class HessianCommand implements Callable<Integer> {
                     Collectors.mapping(row -> new double[] {row[1], row[2]}, Collectors.toList())));
     Density found = new Density(json.getLong("parameters"), List.copyOf(nodes.values()));
     Path picture = csv.resolveSibling(csv.getFileName().toString().replaceFirst("\\.csv$", ".svg"));
-    new Chart("Density of the Hessian's eigenvalues, " + run, "eigenvalue", true)
+    new Chart("Density of the Hessian's eigenvalues, " + run.folder, "eigenvalue", true)
         .curve("density", found.curve(CURVE))
         .write(picture);
     double negative = found.shareBelow(0);

@@ -1,6 +1,5 @@
 package org.ghostbatch.cli;
 
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -40,8 +39,7 @@ import picocli.CommandLine.Option;
 final class SharpnessCommand implements Callable<Integer> {
   private static final int RANDOM_POINTS = 20;
 
-  @Option(names = "--run", paramLabel = "DIR", required = true, description = "A run folder.")
-  private Path run;
+  @Mixin private AnalysedRun run;
 
   @Option(
       names = "--epsilon",
@@ -67,16 +65,6 @@ final class SharpnessCommand implements Callable<Integer> {
           "Strong searches from random points of the box, beside two from z = 0; 15 gradients each at most. "
               + "Default: 1.")
   private int restarts;
-
-  @Option(
-      names = "--bn",
-      paramLabel = "MODE",
-      defaultValue = "running",
-      completionCandidates = Candidates.Norms.class,
-      description =
-          "running: by running statistics, recomputed first and then fixed; batch: by those of ghosts, as in "
-              + "training. Default: running.")
-  private String norm;
 
   @Option(
       names = "--rescaled",
@@ -117,8 +105,8 @@ final class SharpnessCommand implements Callable<Integer> {
       throw new UsageException("--epsilon needs sizes above 0, got " + Arrays.toString(epsilons));
     }
     int columns = columns();
-    TrainedRun trained = options.open(run);
-    NetworkLossSpec spec = options.objective(trained, norm);
+    TrainedRun trained = options.open(run.folder);
+    NetworkLossSpec spec = options.objective(trained, run.norm);
     List<Place> places = new ArrayList<>();
     places.add(new Place("box", trained.model(), Box.ABSOLUTE, 1));
     if (rescaled) {
@@ -188,8 +176,8 @@ final class SharpnessCommand implements Callable<Integer> {
 
   private JsonObject json(List<Found> found, NetworkLossSpec spec, int columns, int all) {
     return new JsonObject()
-        .put("run", run.toString())
-        .put("bn", norm)
+        .put("run", run.folder.toString())
+        .put("bn", run.norm)
         .put("ghost", spec.ghost())
         .put("samples", spec.samples() == 0 ? all : spec.samples())
         .put("subspace", columns)
@@ -224,10 +212,10 @@ final class SharpnessCommand implements Callable<Integer> {
         String.format(
             Locale.ROOT,
             "%s: training loss %s, %s, batch norm by %s statistics%n%n",
-            run,
+            run.folder,
             Figures.number(found.get(0).loss()),
             columns == 0 ? "all directions" : columns + " random directions",
-            norm));
+            run.norm));
     TextTable table =
         new TextTable(
             "sharpness in the",

@@ -13,6 +13,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import org.ghostbatch.analysis.Measures;
 import org.ghostbatch.data.DataOptions;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Dataset;
@@ -106,6 +107,7 @@ public final class StudyRunner {
     try {
       TrainingSpec spec = TrainingSpec.builder().set(arm.settings()).seed(seed).build();
       Datasets.check(spec.data());
+      Measures.check(spec.measures());
       return spec;
     } catch (IllegalArgumentException e) {
       throw new IllegalArgumentException(e.getMessage() + ", in arm \"" + arm.name() + "\"", e);
@@ -214,7 +216,7 @@ public final class StudyRunner {
     try (RunFolder saved = open(run, spec);
         TensorBoard board = new TensorBoard(run);
         Trainer made =
-            Trainer.of(spec, pair.train().classes())
+            Measures.addTo(Trainer.of(spec, pair.train().classes()), spec.measures())
                 .listener(saved)
                 .listener(board)
                 .listener(new StartRecorder(run.resolve(START)))

@@ -17,7 +17,7 @@ import java.util.Locale;
  * @param weightDistance Euclidean distance of the parameters to their start
  * @param gradientNorm mean over the epoch's updates, before clipping
  * @param imagesPerSecond of the training phase, loading included
- * @param seconds since the start, all parts of a resumed run together
+ * @param seconds since the start, all parts of a resumed run together, without measures
  * @param validationLoss after the epoch, on what the spec sets aside; NaN without
  * @param validationAccuracy likewise, in 0..1
  */
@@ -88,7 +88,7 @@ public record EpochRow(
     }
   }
 
-  private static double number(String field) {
+  static double number(String field) {
     return field.isEmpty() ? Double.NaN : Double.parseDouble(field);
   }
 
@@ -111,7 +111,7 @@ public record EpochRow(
         String.format(Locale.ROOT, "%.3f", seconds));
   }
 
-  private static String number(double value) {
+  static String number(double value) {
     return Double.isFinite(value) ? Double.toString(value) : "";
   }
 }

@@ -15,7 +15,7 @@ import java.util.List;
  * @param weightDistance Euclidean distance of the parameters to their start
  * @param imagesPerSecond of the training phases with loading, without the first two updates of each
  *     part where it was resumed; NaN without others
- * @param seconds of the whole run
+ * @param seconds of the whole run, without measures
  */
 public record History(
     List<EpochRow> epochs,

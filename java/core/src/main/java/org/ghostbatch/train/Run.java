@@ -1,7 +1,10 @@
 package org.ghostbatch.train;
 
 import java.lang.System.Logger;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import org.ghostbatch.data.Dataset;
 
 /** The course of a whole run, epoch by epoch: what {@link Trainer#fit} does. */
@@ -25,6 +28,15 @@ final class Run {
   private boolean cut; // stopped within an epoch
   private Evaluation tested;
 
+  /** Goes through a measure that is not to be finished. */
+  private static final class Stopped extends RuntimeException {
+    private static final long serialVersionUID = 1;
+
+    Stopped() {
+      super(null, null, false, false);
+    }
+  }
+
   Run(Trainer trainer, Dataset test) {
     this.trainer = trainer;
     this.spec = trainer.spec();
@@ -41,6 +53,9 @@ final class Run {
   History run() {
     listeners.forEach(listener -> listener.onStart(trainer));
     state.start();
+    if (state.epoch > 0 && state.done == 0) {
+      measure(false); // what a stop had left
+    }
     // An epoch in progress is closed also where the run has come to its end within it.
     while (!trainer.stopRequested() && (state.done > 0 || !over())) {
       epoch();
@@ -48,7 +63,8 @@ final class Run {
     saveLast();
     trainer.finish();
     // A run that was stopped should end soon: figures of the whole network are for its real end.
-    boolean ended = !cut && over();
+    // So are measures of it; no checkpoint has those, as a longer run has none at this epoch.
+    boolean ended = !cut && over() && measure(true);
     if (ended && average != null) {
       takeAverage();
     }
@@ -105,9 +121,66 @@ final class Run {
     for (TrainingListener listener : listeners) {
       listener.onEpochEnd(trainer, row);
     }
-    if (!part && !cut && spec.checkpointEvery().dueAfterEpoch(state.epoch)) {
-      save();
+    if (!part && !cut) {
+      measure(false);
+      if (spec.checkpointEvery().dueAfterEpoch(state.epoch)) {
+        save();
+      }
     }
+  }
+
+  /**
+   * Takes what is to be measured after this epoch, or after the last, and was not yet; false where
+   * the run was stopped meanwhile.
+   */
+  private boolean measure(boolean last) {
+    for (MeasurePlan.Entry entry : spec.measures().entries()) {
+      boolean due = last || state.epoch % entry.every() == 0;
+      if (due && !state.measured(entry.name()) && !measure(entry.name())) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Takes a measure, or goes on without where it fails; false where the run was stopped. */
+  private boolean measure(String name) {
+    long begin = System.nanoTime();
+    List<MeasureRow> rows = new ArrayList<>();
+    try {
+      trainer.restFeed();
+      Map<String, Double> figures =
+          trainer.measure(name).take(trainer, (what, done, of) -> hear(name, what, done, of));
+      new TreeMap<>(figures)
+          .forEach(
+              (figure, value) ->
+                  rows.add(new MeasureRow(state.epoch, state.updates, name + "_" + figure, value)));
+    } catch (Stopped e) {
+      return false;
+    } catch (RuntimeException e) {
+      // No figure is worth the run, which would fail here again when it is resumed.
+      LOG.log(
+          Logger.Level.WARNING,
+          "[trainer] cannot measure {0} after epoch {1}: {2}; training goes on",
+          name,
+          Integer.toString(state.epoch),
+          e.getMessage());
+      return true;
+    } finally {
+      state.leaveOut(System.nanoTime() - begin);
+    }
+    state.measures.addAll(rows);
+    if (!rows.isEmpty()) {
+      listeners.forEach(listener -> listener.onMeasure(trainer, List.copyOf(rows)));
+    }
+    return true;
+  }
+
+  private void hear(String measure, String what, long done, long of) {
+    if (trainer.stopRequested()) {
+      throw new Stopped();
+    }
+    listeners.forEach(listener -> listener.onMeasuring(trainer, measure, what, done, of));
   }
 
   private void update(TrainingClock clock) {

@@ -14,6 +14,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Function;
 import java.util.stream.Stream;
 import org.ghostbatch.device.Engine;
 import org.ghostbatch.io.AtomicFiles;
@@ -22,10 +23,11 @@ import org.ghostbatch.io.JsonObject;
 
 /**
  * The folder of a run: {@code config.json} (the spec, and what it resolved to), {@code metrics.csv}
- * (a row an epoch), {@code model.safetensors}, {@code summary.json}, {@code checkpoint/} (the last
- * two; one that is damaged stays there with the ending {@code .damaged}), {@code best/} (networks
- * of the best validation accuracy). As a listener of a {@link Trainer} it writes them when it is
- * time; each file is whole or not there. While it is open, no other process can open the folder.
+ * (a row an epoch), {@code measures.csv} (a row a figure, where the spec has measures), {@code
+ * model.safetensors}, {@code summary.json}, {@code checkpoint/} (the last two; one that is damaged
+ * stays there with the ending {@code .damaged}), {@code best/} (networks of the best validation
+ * accuracy). As a listener of a {@link Trainer} it writes them when it is time; each file is whole
+ * or not there. While it is open, no other process can open the folder.
  *
  * <p>A run that was interrupted, or killed at any moment, goes on where its last checkpoint is:
  *
@@ -39,6 +41,7 @@ import org.ghostbatch.io.JsonObject;
 public final class RunFolder implements TrainingListener, AutoCloseable {
   static final String CONFIG = "config.json";
   static final String METRICS = "metrics.csv";
+  static final String MEASURES = "measures.csv";
   static final String MODEL = "model.safetensors";
   static final String SUMMARY = "summary.json";
   static final String CHECKPOINTS = "checkpoint";
@@ -76,7 +79,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
    */
   public static RunFolder create(Path folder) {
     RunFolder opened = made(folder);
-    for (String file : List.of(CONFIG, METRICS, MODEL, SUMMARY, CHECKPOINTS, BEST)) {
+    for (String file : List.of(CONFIG, METRICS, MEASURES, MODEL, SUMMARY, CHECKPOINTS, BEST)) {
       if (Files.exists(folder.resolve(file))) {
         opened.close();
         throw Check.bad(
@@ -272,11 +275,20 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
 
   /** The epochs of the run in a folder. */
   public static List<EpochRow> metrics(Path folder) {
-    try (Stream<String> lines = Files.lines(folder.resolve(METRICS))) {
-      return lines.skip(1).map(EpochRow::parse).toList();
+    return rows(folder.resolve(METRICS), EpochRow::parse);
+  }
+
+  /** What was measured in the run in a folder; empty where its spec has no measures. */
+  public static List<MeasureRow> measures(Path folder) {
+    Path file = folder.resolve(MEASURES);
+    return Files.exists(file) ? rows(file, MeasureRow::parse) : List.of();
+  }
+
+  private static <T> List<T> rows(Path file, Function<String, T> parse) {
+    try (Stream<String> lines = Files.lines(file)) {
+      return lines.skip(1).map(parse).toList();
     } catch (IOException e) {
-      throw new UncheckedIOException(
-          "[run folder] cannot read " + folder.resolve(METRICS) + ": " + e.getMessage(), e);
+      throw new UncheckedIOException("[run folder] cannot read " + file + ": " + e.getMessage(), e);
     }
   }
 
@@ -308,7 +320,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
 
   /**
    * A builder for the run that goes on: with its spec, from its last checkpoint, written to this
-   * folder.
+   * folder. What it measures is to be given again.
    *
    * @param classes of its data
    * @throws IllegalStateException for a new run
@@ -342,6 +354,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     JsonObject config = trainer.spec().toJson().put(TrainingSpec.RESOLVED, resolved);
     write(CONFIG, Json.writeIndented(config));
     writeMetrics(trainer);
+    writeMeasures(trainer);
     removeFallen(trainer);
     checkpoint = null; // it is as large as the vectors
   }
@@ -351,6 +364,15 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     StringBuilder metrics = new StringBuilder(EpochRow.csvHeader(validation)).append('\n');
     trainer.rows().forEach(row -> metrics.append(row.csv(validation)).append('\n'));
     write(METRICS, metrics.toString());
+  }
+
+  private void writeMeasures(Trainer trainer) {
+    if (trainer.spec().measures().entries().isEmpty()) {
+      return;
+    }
+    StringBuilder measures = new StringBuilder(MeasureRow.CSV_HEADER).append('\n');
+    trainer.measured().forEach(row -> measures.append(row.csv()).append('\n'));
+    write(MEASURES, measures.toString());
   }
 
   private static String version() {
@@ -370,6 +392,11 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
             removeFallen(trainer);
           });
     }
+  }
+
+  @Override
+  public void onMeasure(Trainer trainer, List<MeasureRow> rows) {
+    attempt(() -> writeMeasures(trainer));
   }
 
   @Override
@@ -454,6 +481,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   @Override
   public void onEnd(Trainer trainer, History history) {
     attempt(() -> writeMetrics(trainer));
+    attempt(() -> writeMeasures(trainer));
     trainer.save(folder.resolve(MODEL));
     write(SUMMARY, Json.writeIndented(summary(trainer, history)));
   }
@@ -494,6 +522,11 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
       json.put("best_epochs", epochs);
     }
     json.put("weight_distance", Json.finiteOrNull(history.weightDistance()));
+    if (!spec.measures().entries().isEmpty()) {
+      JsonObject last = new JsonObject();
+      trainer.measured().forEach(row -> last.put(row.name(), Json.finiteOrNull(row.value())));
+      json.put("measures", last);
+    }
     json.put("images_per_second", Json.finiteOrNull(history.imagesPerSecond()));
     json.put("peak_rss_bytes", peakResidentBytes());
     json.put("seconds", history.seconds());

@@ -6,7 +6,8 @@ import org.ghostbatch.io.JsonObject;
 
 /**
  * Where a run is, beside the tensors: epochs and updates done, the running sums of the epoch in
- * progress, the rows so far, and what early stop remembers. A checkpoint holds it as JSON.
+ * progress, the rows and measures so far, and what early stop remembers. A checkpoint holds it as
+ * JSON.
  */
 final class RunState {
   /** Finished epochs. */
@@ -49,6 +50,7 @@ final class RunState {
   long averages;
 
   final List<EpochRow> rows = new ArrayList<>();
+  final List<MeasureRow> measures = new ArrayList<>();
 
   /** Takes an epoch's validation figures: better is more accurate, or as accurate at less loss. */
   void validated(double validationLoss, double validationAccuracy) {
@@ -73,6 +75,16 @@ final class RunState {
     correct = 0;
     norms = 0;
     seen = 0;
+  }
+
+  /** Whether this measure was taken after the last epoch. */
+  boolean measured(String measure) {
+    return measures.stream().anyMatch(row -> row.epoch() == epoch && row.isOf(measure));
+  }
+
+  /** Leaves what has just taken so long out of the run's seconds. */
+  void leaveOut(long nanos) {
+    begin += nanos;
   }
 
   /** This part of the run begins now. */
@@ -119,7 +131,8 @@ final class RunState {
         .put("best_loss", text(bestLoss))
         .put("since_best", sinceBest)
         .put("averages", averages)
-        .put("rows", rows.stream().map(row -> row.csv(true)).toList());
+        .put("rows", rows.stream().map(row -> row.csv(true)).toList())
+        .put("measures", measures.stream().map(MeasureRow::csv).toList());
   }
 
   /** As text, since JSON has no NaN and no infinity. */
@@ -145,13 +158,22 @@ final class RunState {
     state.bestLoss = number(json, "best_loss");
     state.sinceBest = count(json.getInt("since_best"));
     state.averages = count(json.getLong("averages"));
-    for (Object row : json.getList("rows")) {
-      if (!(row instanceof String text)) {
-        throw Check.bad("checkpoint", "rows as texts", row);
-      }
-      state.rows.add(EpochRow.parse(text));
+    texts(json, "rows").forEach(row -> state.rows.add(EpochRow.parse(row)));
+    if (json.has("measures")) { // earlier versions had none
+      texts(json, "measures").forEach(row -> state.measures.add(MeasureRow.parse(row)));
     }
     return state;
+  }
+
+  private static List<String> texts(JsonObject json, String name) {
+    List<String> texts = new ArrayList<>();
+    for (Object row : json.getList(name)) {
+      if (!(row instanceof String text)) {
+        throw Check.bad("checkpoint", name + " as texts", row);
+      }
+      texts.add(text);
+    }
+    return texts;
   }
 
   /**

@@ -13,9 +13,9 @@ import org.ghostbatch.io.EventFile;
 /**
  * Writes a run as TensorBoard reads it: {@code events.out.tfevents.*} in a folder, over updates as
  * steps. {@code epoch/...} are the columns of {@code metrics.csv}, of whole epochs; {@code
- * update/loss}, {@code update/learning_rate} and {@code update/gradient_norm} are of single
- * updates, of every one in short runs, else of evenly spaced ones, so that a run has at most
- * {@value #POINTS} of them.
+ * measure/...} the figures of {@code measures.csv}; {@code update/loss}, {@code
+ * update/learning_rate} and {@code update/gradient_norm} are of single updates, of every one in
+ * short runs, else of evenly spaced ones, so that a run has at most {@value #POINTS} of them.
  *
  * <p>Each point is in the file at once. A run that is resumed goes on in another file, from the
  * update that it is resumed at. Where writing fails, training goes on without.
@@ -91,6 +91,16 @@ public final class TensorBoard implements TrainingListener, AutoCloseable {
       }
     }
     write(row.updates(), tags, values.stream().mapToDouble(Double::doubleValue).toArray());
+  }
+
+  @Override
+  public void onMeasure(Trainer trainer, List<MeasureRow> rows) {
+    if (file != null) {
+      write(
+          trainer.updates(),
+          rows.stream().map(row -> "measure/" + row.name()).toList(),
+          rows.stream().mapToDouble(MeasureRow::value).toArray());
+    }
   }
 
   @Override

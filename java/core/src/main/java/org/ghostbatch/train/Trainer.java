@@ -4,6 +4,7 @@ import java.lang.System.Logger;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -68,6 +69,7 @@ public final class Trainer implements AutoCloseable {
   private final List<TrainingListener> listeners;
   private final float[] sampleWeights;
   private final boolean profiling;
+  private final Map<String, Measure> measures;
   private Checkpoint checkpoint; // null unless the run goes on, and is not prepared yet
   private final StepSpec trainStep = new StepSpec();
   private final StepSpec evaluationStep = new StepSpec();
@@ -115,6 +117,7 @@ public final class Trainer implements AutoCloseable {
     this.listeners = List.copyOf(builder.listeners);
     this.sampleWeights = builder.sampleWeights;
     this.profiling = builder.profiling;
+    this.measures = Map.copyOf(builder.measures);
     this.checkpoint = builder.checkpoint;
   }
 
@@ -156,6 +159,7 @@ public final class Trainer implements AutoCloseable {
     private final TrainingSpec.Builder spec;
     private final List<TrainingListener> listeners = new ArrayList<>();
     private float[] sampleWeights;
+    private final Map<String, Measure> measures = new HashMap<>();
     private boolean profiling;
     private Checkpoint checkpoint;
 
@@ -385,6 +389,26 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
+    /**
+     * Measures the network after every so many epochs, and after the last, for {@link
+     * TrainingListener#onMeasure}: its weights as they train, also where their average is the final
+     * network. The run has the same bits as without, and its times leave measures out. A measure
+     * that fails is a warning; one that {@link Trainer#stop} ends is taken when the run goes on.
+     *
+     * @param name of lower-case letters, digits and dashes; takes the place of one of that name
+     */
+    public Builder measure(String name, int everyEpochs, Measure measure) {
+      spec.measure(name, everyEpochs);
+      measures.put(name, Check.present("trainer", "a measure", measure));
+      return this;
+    }
+
+    /** Samples of the training set that measures look at, always the same ones; 0: all. */
+    public Builder measureSamples(int samples) {
+      spec.measureSamples(samples);
+      return this;
+    }
+
     public Builder listener(TrainingListener listener) {
       listeners.add(Check.present("trainer", "a listener", listener));
       return this;
@@ -420,6 +444,12 @@ public final class Trainer implements AutoCloseable {
             "trainer",
             "a precision that " + device.name() + " supports",
             built.precision() + ": " + device.precisionNote(built.precision()));
+      }
+      for (MeasurePlan.Entry entry : built.measures().entries()) {
+        if (!measures.containsKey(entry.name())) {
+          throw Check.bad(
+              "trainer", "the measure " + entry.name() + " that its spec names", "none");
+        }
       }
       if (checkpoint != null) {
         built.checkResumes(checkpoint.spec());
@@ -477,6 +507,12 @@ public final class Trainer implements AutoCloseable {
     if (sampleWeights != null && sampleWeights.length != used.count()) {
       throw Check.bad(
           "trainer", "a weight for each of " + used.count() + " samples", sampleWeights.length);
+    }
+    if (spec.measureSamples() > used.count()) {
+      throw Check.bad(
+          "trainer",
+          "at most the " + used.count() + " training samples to measure on",
+          spec.measureSamples());
     }
     plan = new TrainingPlan(spec, used.count());
     plan.checkGhosts(network);
@@ -767,6 +803,15 @@ public final class Trainer implements AutoCloseable {
     return List.copyOf(state.rows);
   }
 
+  /** What was measured so far. */
+  public List<MeasureRow> measured() {
+    return List.copyOf(state.measures);
+  }
+
+  Measure measure(String name) {
+    return measures.get(name);
+  }
+
   /** Factors of the samples' gradients, or null for 1. */
   private float[] factors() {
     if (factors == null) {
@@ -950,8 +995,7 @@ public final class Trainer implements AutoCloseable {
       engine.pauseProfile(true); // the profile is that of training
     }
     try {
-      int ghost = plan.largestGhost(network);
-      BatchNormStatistics.recompute(device, engine, vectors, data, ghost, spec.seed());
+      BatchNormStatistics.recompute(device, engine, vectors, data, ghost(), spec.seed());
     } finally {
       if (profiling) {
         engine.pauseProfile(false);
@@ -960,7 +1004,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   /** What is evaluated may be what the next batch is being read from. */
-  private void restFeed() {
+  void restFeed() {
     if (feed != null) {
       feed.rest();
     }
@@ -1078,8 +1122,9 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
-  /** The training set: what is left of the data without what is set aside. */
-  Dataset data() {
+  /** The training set: of the first {@code trainSamples}, those not set aside. */
+  public Dataset data() {
+    ready();
     return prepared;
   }
 
@@ -1088,10 +1133,15 @@ public final class Trainer implements AutoCloseable {
     return validation;
   }
 
-  /** Samples of the training set: of the first {@code trainSamples}, those not set aside. */
+  /** Samples of the training set, {@link #data}. */
   public int trainingSamples() {
+    return data().count();
+  }
+
+  /** The most samples over which batch norm takes its statistics; 0 without batch norm. */
+  public int ghost() {
     ready();
-    return prepared.count();
+    return plan.largestGhost(network);
   }
 
   TrainingPlan plan() {

@@ -1,5 +1,7 @@
 package org.ghostbatch.train;
 
+import java.util.List;
+
 /** Is told how a training run goes, in the thread that runs it; may call {@link Trainer#stop}. */
 public interface TrainingListener {
   /** Before the first update; weights are set, nothing is trained. */
@@ -24,6 +26,18 @@ public interface TrainingListener {
    * not evaluated.
    */
   default void onEpochEnd(Trainer trainer, EpochRow row) {}
+
+  /**
+   * While a measure is taken, from time to time.
+   *
+   * @param measure its name
+   * @param what it is doing, as in "Lanczos step"
+   * @param of how many of it at most
+   */
+  default void onMeasuring(Trainer trainer, String measure, String what, long done, long of) {}
+
+  /** After a measure was taken, with its figures; {@link Trainer#measured} has all so far. */
+  default void onMeasure(Trainer trainer, List<MeasureRow> rows) {}
 
   /** At the end, whether finished or stopped. */
   default void onEnd(Trainer trainer, History history) {}

@@ -55,6 +55,8 @@ import org.ghostbatch.optim.Sgd;
  *     which the run ends; 0: never
  * @param keepBest how many of the networks with the best validation accuracy are kept; 0: none
  * @param checkpointEvery when the state of the run is saved
+ * @param measures what is measured of the network while it trains, and when
+ * @param measureSamples how many samples of the training set measures look at; 0: all
  * @param initFrom run folder or model file with the first weights, or null
  * @param backend name of the device
  * @param precision of activations: f32, bf16, or f64 on the reference backend
@@ -91,6 +93,8 @@ public record TrainingSpec(
     int earlyStop,
     int keepBest,
     CheckpointInterval checkpointEvery,
+    MeasurePlan measures,
+    int measureSamples,
     String initFrom,
     String backend,
     DataType precision,
@@ -223,6 +227,18 @@ public record TrainingSpec(
               CheckpointInterval::parse,
               Builder::checkpointEvery),
           Member.orNull(
+              "measure",
+              spec -> spec.measures.toString(),
+              MeasurePlan.NONE.toString(),
+              JsonObject::getString,
+              (b, plan) -> b.measures(MeasurePlan.parse(plan))),
+          Member.orNull(
+              "measure_samples",
+              TrainingSpec::measureSamples,
+              0,
+              JsonObject::getInt,
+              Builder::measureSamples),
+          Member.orNull(
               "init_from", TrainingSpec::initFrom, null, JsonObject::getString, Builder::initFrom),
           Member.of("backend", TrainingSpec::backend, JsonObject::getString, Builder::backend),
           Member.text("precision", TrainingSpec::precision, DataType::of, Builder::precision),
@@ -254,6 +270,7 @@ public record TrainingSpec(
     Check.present(KIND, "a policy for running statistics", runningStatistics);
     Check.present(KIND, "an augmentation", augmentation);
     Check.present(KIND, "an interval of checkpoints", checkpointEvery);
+    Check.present(KIND, "measures", measures);
     Check.present(KIND, "a backend", backend);
     atLeast("an image size", imageSize, 0);
     atLeast("training samples", trainSamples, 0);
@@ -264,6 +281,7 @@ public record TrainingSpec(
     atLeast("epochs before weights are averaged", swaFrom, -1);
     atLeast("epochs before an early stop", earlyStop, 0);
     atLeast("a number of best networks", keepBest, 0);
+    atLeast("samples to measure on", measureSamples, 0);
     if (epochs == 0 == (updates == 0)) {
       throw Check.bad(
           KIND,
@@ -303,6 +321,9 @@ public record TrainingSpec(
           KIND,
           "validation data for " + (earlyStop > 0 ? "early stop" : "the best networks"),
           "a validation share of 0");
+    }
+    if (measureSamples > 0 && measures.entries().isEmpty()) {
+      throw Check.bad(KIND, "measures for samples to measure on", "none");
     }
     if (precision != DataType.F32 && precision != DataType.BF16 && precision != DataType.F64) {
       throw Check.bad(KIND, "precision f32, bf16 or f64", precision);
@@ -510,6 +531,8 @@ public record TrainingSpec(
     private int earlyStop;
     private int keepBest;
     private CheckpointInterval checkpointEvery = CheckpointInterval.epochs(1);
+    private MeasurePlan measures = MeasurePlan.NONE;
+    private int measureSamples;
     private String initFrom;
     private String backend = "cpu";
     private DataType precision = DataType.F32;
@@ -686,6 +709,22 @@ public record TrainingSpec(
       return this;
     }
 
+    public Builder measures(MeasurePlan plan) {
+      this.measures = plan;
+      return this;
+    }
+
+    /** Another measure, after every so many epochs; takes the place of one of its name. */
+    public Builder measure(String name, int everyEpochs) {
+      return measures(measures.with(name, everyEpochs));
+    }
+
+    /** Samples of the training set that measures look at, or 0 for all. */
+    public Builder measureSamples(int samples) {
+      this.measureSamples = samples;
+      return this;
+    }
+
     public Builder initFrom(String run) {
       this.initFrom = run;
       return this;
@@ -766,6 +805,8 @@ public record TrainingSpec(
           earlyStop,
           keepBest,
           checkpointEvery,
+          measures,
+          measureSamples,
           initFrom,
           backend,
           precision,

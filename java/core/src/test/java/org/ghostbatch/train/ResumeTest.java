@@ -343,7 +343,7 @@ class ResumeTest {
   }
 
   /** What is logged meanwhile. */
-  private static List<String> warnings(Runnable work) {
+  static List<String> warnings(Runnable work) {
     List<String> messages = new ArrayList<>();
     Handler handler =
         new Handler() {

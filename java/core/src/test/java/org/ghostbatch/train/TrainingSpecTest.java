@@ -53,6 +53,9 @@ class TrainingSpecTest {
             .earlyStop(4)
             .keepBest(2)
             .checkpointEvery(CheckpointInterval.updates(50))
+            .measure("sharpness", 5)
+            .measure("own-one", 1)
+            .measureSamples(100)
             .initFrom("runs/first")
             .backend("reference")
             .precision(DataType.F64)
@@ -107,6 +110,9 @@ class TrainingSpecTest {
         small().sam(0.05).samGroup(50).runningStatistics(RunningStatistics.AVERAGED));
     refused("proximal steps >= 1", small().proximal(0.001).proximalSteps(0));
     refused("proximal for proximal steps, got none", small().proximalSteps(2));
+    refused("measures, got null", small().measures(null));
+    refused("samples to measure on >= 0", small().measureSamples(-1));
+    refused("measures for samples to measure on, got none", small().measureSamples(5));
     refused("precision f32, bf16 or f64", small().precision(DataType.U8));
     refused("backend reference for precision f64", small().precision(DataType.F64));
     refused("threads in", small().threads(2000));

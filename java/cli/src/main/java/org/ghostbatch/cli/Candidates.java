@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.stream.Stream;
+import org.ghostbatch.analysis.Measures;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.RunningStatistics;
@@ -120,6 +121,15 @@ final class Candidates {
 
     Norms() {
       super(AnalysisOptions.NORMS);
+    }
+  }
+
+  /** Measures. */
+  static final class OfMeasures extends Of {
+    private static final long serialVersionUID = 1;
+
+    OfMeasures() {
+      super(Measures.NAMES);
     }
   }
 

@@ -4,10 +4,12 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.stream.Stream;
+import org.ghostbatch.analysis.Measures;
 import org.ghostbatch.data.DataPair;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.Datasets;
@@ -16,6 +18,7 @@ import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
+import org.ghostbatch.train.MeasureRow;
 import org.ghostbatch.train.RunFolder;
 import org.ghostbatch.train.TensorBoard;
 import org.ghostbatch.train.Trainer;
@@ -34,8 +37,8 @@ import picocli.CommandLine.Spec;
     name = "train",
     description = {
       "Trains a network into a run folder.",
-      "The folder holds config.json, metrics.csv, model.safetensors, summary.json, checkpoint/ for --resume, and "
-          + "events.out.tfevents.* for TensorBoard."
+      "The folder holds config.json, metrics.csv, measures.csv, model.safetensors, summary.json, checkpoint/ for "
+          + "--resume, and events.out.tfevents.* for TensorBoard."
     },
     customSynopsis =
         "ghostbatch train --model M --data D [--data-dir DIR] --batch B [--ghost V|none]%n"
@@ -177,8 +180,9 @@ final class TrainCommand implements Callable<Integer> {
     if (run.findLr) {
       long updates = flags.batch.updates == null ? FindLearningRate.UPDATES : flags.batch.updates;
       members.put("updates", updates).put("epochs", null).put("regime_adaptation", null);
-      // Averages and early ends are of whole runs.
+      // Averages, early ends and measures are of whole runs.
       members.put("ema", null).put("swa", null).put("early_stop", null).put("keep_best", null);
+      members.put("measure", null).put("measure_samples", null);
     }
     return TrainFlags.spec(members);
   }
@@ -241,7 +245,7 @@ final class TrainCommand implements Callable<Integer> {
       try (Trainer trainer =
           UsageException.check(
               () ->
-                  Trainer.of(spec, train.classes())
+                  Measures.addTo(Trainer.of(spec, train.classes()), spec.measures())
                       .profile(run.profile)
                       .listener(listener)
                       .checkpoint(resumed == null ? null : resumed.checkpoint())
@@ -370,6 +374,18 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public void onEvaluation(Trainer trainer, int done, int of) {
       progress.onEvaluation(trainer, done, of);
+    }
+
+    @Override
+    public void onMeasuring(Trainer trainer, String measure, String what, long done, long of) {
+      progress.onMeasuring(trainer, measure, what, done, of);
+    }
+
+    @Override
+    public void onMeasure(Trainer trainer, List<MeasureRow> rows) {
+      folder.onMeasure(trainer, rows);
+      tensorBoard.onMeasure(trainer, rows);
+      progress.onMeasure(trainer, rows);
     }
 
     @Override

@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.ghostbatch.analysis.Measures;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.io.JsonObject;
 import org.ghostbatch.nn.Models;
@@ -13,6 +14,7 @@ import org.ghostbatch.optim.BatchRule;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.Optimizer;
 import org.ghostbatch.optim.Schedule;
+import org.ghostbatch.train.MeasurePlan;
 import org.ghostbatch.train.Recipe;
 import org.ghostbatch.train.TrainingSpec;
 import picocli.CommandLine.ArgGroup;
@@ -41,6 +43,9 @@ final class TrainFlags {
   @ArgGroup(validate = false, heading = "%nAverages, validation and checkpoints:%n", order = 6)
   Keeping keeping = new Keeping();
 
+  @ArgGroup(validate = false, heading = "%nMeasures while it trains:%n", order = 7)
+  Measuring measuring = new Measuring();
+
   /**
    * The members of a spec that {@code base} has (of a config file, or none), over those of {@code
    * --recipe}, with what these flags say in their place. A flag that is a part of a member, as
@@ -59,6 +64,7 @@ final class TrainFlags {
           update(all);
           flatness(all);
           keeping(all);
+          measuring(all);
           return all;
         });
   }
@@ -83,11 +89,14 @@ final class TrainFlags {
         });
   }
 
-  /** Refuses names of networks and data sets that there are not. */
+  /** Refuses names of networks, data sets and measures that there are not. */
   static void requireNames(JsonObject members) {
     requireName(members, "model", Models.names());
     if (isSet(members, "data")) {
       UsageException.check(() -> Datasets.check(members.getString("data")));
+    }
+    if (isSet(members, "measure")) {
+      UsageException.check(() -> Measures.check(MeasurePlan.parse(members.getString("measure"))));
     }
   }
 
@@ -340,6 +349,19 @@ final class TrainFlags {
       all.put("keep_best", keeping.keepBest);
     }
     put(all, "checkpoint_every", keeping.checkpointEvery);
+  }
+
+  private void measuring(JsonObject all) {
+    if (measuring.measure != null) {
+      all.put("measure", measuring.measure);
+      if (measuring.measure.equals("none")) {
+        all.put("measure_samples", null);
+      }
+    }
+    if (measuring.samples != null) {
+      require(measuring.samples > 0, "--measure-samples needs 1 or more", measuring.samples);
+      all.put("measure_samples", measuring.samples);
+    }
   }
 
   private static void notBoth(String first, Object a, String second, Object b) {
@@ -646,5 +668,22 @@ final class TrainFlags {
             "Save the run's state every N epochs, or N updates: the last two stay in checkpoint/, as do those that "
                 + "--resume finds damaged, as *.damaged, until you delete them. Default: 1.")
     String checkpointEvery;
+  }
+
+  static final class Measuring {
+    @Option(
+        names = "--measure",
+        completionCandidates = Candidates.OfMeasures.class,
+        paramLabel = "NAME@E,...",
+        description =
+            "Measure the network after every E-th epoch (NAME: after each) and the last, into measures.csv: "
+                + "${COMPLETION-CANDIDATES}, as those commands do; or none. Default: none.")
+    String measure;
+
+    @Option(
+        names = "--measure-samples",
+        paramLabel = "N",
+        description = "Training samples that --measure looks at, always the same. Default: all.")
+    Integer samples;
   }
 }

@@ -4,7 +4,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.LongSupplier;
+import java.util.stream.Collectors;
 import org.ghostbatch.train.EpochRow;
+import org.ghostbatch.train.MeasureRow;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
 
@@ -113,6 +115,38 @@ final class TrainProgress implements TrainingListener {
       // Of the end nothing is known.
       String left = done(trainer) < 1 ? "  " + padded(left(trainer, now)) : "";
       terminal.status(layouts(trainer, now, List.of(text + left, text)));
+    }
+  }
+
+  @Override
+  public void onMeasuring(Trainer trainer, String measure, String what, long done, long of) {
+    long now = clock.getAsLong();
+    last = now; // nor is measuring
+    if (terminal.overwrites() && now - shown >= NANOS_BETWEEN) {
+      shown = now;
+      String text = "  measuring " + measure;
+      String all = String.format(Locale.ROOT, "%s, %s %d of %d", text, what, done + 1, of);
+      terminal.status(layouts(trainer, now, List.of(all, text)));
+    }
+  }
+
+  @Override
+  public void onMeasure(Trainer trainer, List<MeasureRow> rows) {
+    last = clock.getAsLong();
+    lastLine = last;
+    if (lines) {
+      String figures =
+          rows.stream()
+              .map(row -> row.name() + " " + Figures.number(row.value()))
+              .collect(Collectors.joining(", "));
+      terminal.line(
+          String.format(
+              Locale.ROOT,
+              "%sepoch %d/%.0f: %s",
+              label,
+              rows.get(0).epoch(),
+              Math.ceil(epochs),
+              figures));
     }
   }
 

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
+import org.ghostbatch.analysis.Measures;
 import org.ghostbatch.data.Datasets;
 import org.ghostbatch.nn.Models;
 import org.junit.jupiter.api.BeforeAll;
@@ -77,6 +78,7 @@ class CompletionTest {
     assertEquals(
         new TreeSet<>(Datasets.NAMES),
         complete("ghostbatch", "train", "--model", "lenet", "--data", ""));
+    assertEquals(new TreeSet<>(Measures.NAMES), complete("ghostbatch", "train", "--measure", ""));
     assertEquals(Set.of("reference"), complete("ghostbatch", "evaluate", "--backend", "r"));
     assertEquals(Set.of("bash", "zsh"), complete("ghostbatch", "completion", ""));
   }

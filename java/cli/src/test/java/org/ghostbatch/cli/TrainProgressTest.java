@@ -8,6 +8,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.ghostbatch.data.Dataset;
@@ -16,6 +17,7 @@ import org.ghostbatch.device.Device;
 import org.ghostbatch.nn.Models;
 import org.ghostbatch.train.Checkpoint;
 import org.ghostbatch.train.CheckpointInterval;
+import org.ghostbatch.train.Measure;
 import org.ghostbatch.train.Trainer;
 import org.ghostbatch.train.TrainingListener;
 import org.junit.jupiter.api.Test;
@@ -222,6 +224,39 @@ class TrainProgressTest {
     assertEquals(40, rate(last), 0.01);
     assertEquals(3, screen.lines().size(), "two epochs, and the empty line");
     assertTrue(screen.lines().get(1).startsWith("epoch 2/2: train loss "), screen.lines().get(1));
+  }
+
+  @Test
+  void measuringIsShownAndIsNoTrainingTime() {
+    Measure slow =
+        (trainer, progress) -> {
+          for (int i = 0; i < 3; i++) {
+            now += 50 * SECOND;
+            progress.at("step", i, 3);
+          }
+          return Map.of("a", 12.3456, "b", Double.NaN);
+        };
+    Screen screen = new Screen(120);
+    Terminal terminal = Terminal.overwriting(screen.stream(), 120);
+    try (Device device = Device.of("cpu", 1);
+        Trainer trainer =
+            Trainer.of(Models.softmax(10))
+                .batchSize(40)
+                .epochs(2)
+                .learningRate(0.01)
+                .measure("slow", 1, slow)
+                .listener(new Time(0, 1))
+                .listener(new TrainProgress(terminal, "", true, () -> now))
+                .on(device)) {
+      trainer.fit(TRAIN, null);
+    }
+    assertTrue(
+        screen.seen().stream().anyMatch(s -> s.matches(".*] +50 % +measuring slow, step 2 of 3 *")),
+        () -> String.join("\n", screen.seen()));
+    String last =
+        screen.seen().stream().filter(s -> s.contains("update 20/20")).findFirst().orElseThrow();
+    assertEquals(40, rate(last), 0.01);
+    assertEquals("epoch 1/2: slow_a 12.35, slow_b NaN", screen.lines().get(1));
   }
 
   @Test

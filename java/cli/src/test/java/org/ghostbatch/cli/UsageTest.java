@@ -98,6 +98,12 @@ class UsageTest {
         TRAIN + "--validation 1",
         TRAIN + "--early-stop 3",
         TRAIN + "--keep-best 2",
+        TRAIN + "--measure flatness",
+        TRAIN + "--measure sharpness@0",
+        TRAIN + "--measure sharpness@2,sharpness",
+        TRAIN + "--measure-samples 5",
+        TRAIN + "--measure sharpness --measure-samples 0",
+        TRAIN + "--measure sharpness --measure-samples 7000",
         TRAIN + "--json",
         "evaluate",
         "evaluate --run a --checkpoint b",
@@ -238,6 +244,16 @@ class UsageTest {
     TrainingSpec conservative = spec(train + "--proximal 1e-3 --proximal-steps 5");
     assertEquals(1e-3, conservative.proximal());
     assertEquals(5, conservative.proximalSteps());
+  }
+
+  @Test
+  void measuresTakeTheirFlags() {
+    String train = "--model f1 --data mnist --batch 256 --updates 10 ";
+    assertEquals("none", spec(train.strip()).measures().toString());
+    TrainingSpec measured = spec(train + "--measure sharpness@5,hessian --measure-samples 100");
+    assertEquals("sharpness@5,hessian@1", measured.measures().toString());
+    assertEquals(100, measured.measureSamples());
+    assertEquals("none", spec(train + "--find-lr --measure hessian").measures().toString());
   }
 
   @Test

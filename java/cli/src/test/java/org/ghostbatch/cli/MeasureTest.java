@@ -21,8 +21,8 @@ import org.junit.jupiter.api.io.TempDir;
 /** {@code train --measure}: its figures are those of the commands on the finished run. */
 class MeasureTest {
   private static final String TRAIN =
-      "train --model lenet-small --data strokes --train-samples 400 --batch 100 --ghost 50 --seed 3 --threads 2 ";
-  private static final String MEASURE = "--measure sharpness@2,hessian@3 --measure-samples 150 ";
+      "train --model lenet-small --data strokes --train-samples 400 --batch 100 --seed 3 --threads 2 ";
+  private static final String MEASURE = "--measure sharpness@2,hessian@3 --measure-samples 60 ";
 
   @TempDir private static Path folder;
   private static Path run;
@@ -36,7 +36,7 @@ class MeasureTest {
   }
 
   private static JsonObject json(String line) {
-    Cli cli = Cli.line(line + " --run " + run + " --samples 150 --json");
+    Cli cli = Cli.line(line + " --run " + run + " --samples 60 --json");
     assertEquals(0, cli.status(), cli::err);
     return Json.parseObject(cli.out());
   }
@@ -102,7 +102,7 @@ class MeasureTest {
     }
     JsonObject config = Json.readObject(run.resolve("config.json"));
     assertEquals("sharpness@2,hessian@3", config.getString("measure"));
-    assertEquals(150, config.getInt("measure_samples"));
+    assertEquals(60, config.getInt("measure_samples"));
   }
 
   @Test

@@ -103,10 +103,10 @@ class MeasuresTest {
         assertTrue(watcher.meanwhile > watcher.before);
         List<MeasureRow> rows = trainer.measured();
         assertEquals(2 * 2 + 6, rows.size());
+        List<Map<String, Double>> expected =
+            watcher.models.stream().map(model -> expected(device, model, samples)).toList();
         for (MeasureRow row : rows) {
-          ModelFile model = watcher.models.get(row.epoch() - 1);
-          assertEquals(
-              expected(device, model, samples).get(row.name()), row.value(), row.toString());
+          assertEquals(expected.get(row.epoch() - 1).get(row.name()), row.value(), row.toString());
           assertTrue(Double.isFinite(row.value()), row.toString());
         }
       }

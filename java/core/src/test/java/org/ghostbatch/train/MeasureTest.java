@@ -75,10 +75,19 @@ class MeasureTest {
       try (Trainer trainer =
           measured(Trainer.of(TinyData.convolutional(), spec))
               .listener(run)
+              .listener(new Reader(folder))
               .checkpoint(run.checkpoint())
               .on(device)) {
         return trainer.fit(TRAIN, TEST);
       }
+    }
+  }
+
+  /** Holds the file to the trainer's rows: what lies past its checkpoint is cut at once. */
+  private record Reader(Path folder) implements TrainingListener {
+    @Override
+    public void onUpdate(Trainer trainer) {
+      assertEquals(trainer.measured(), RunFolder.measures(folder));
     }
   }
 

@@ -126,12 +126,12 @@ class MeasuresTest {
   }
 
   private static Trainer.Builder measured() {
-    return Measures.addTo(builder().ema(0.9).sam(0.05), MeasurePlan.parse("sharpness@1,hessian@2"));
+    return Measures.addTo(builder().sam(0.05), MeasurePlan.parse("sharpness@1,hessian@2"));
   }
 
   @Test
   void trainingHasTheSameBitsWithAndWithoutAndOnAnyThreads() {
-    List<Object> plain = trained(builder().ema(0.9).sam(0.05), 2);
+    List<Object> plain = trained(builder().sam(0.05), 2);
     List<Object> one = trained(measured(), 1);
     List<Object> two = trained(measured(), 2);
     assertEquals(List.of(), plain.get(0));

@@ -236,6 +236,12 @@ class TrainProgressTest {
           }
           return Map.of("a", 12.3456, "b", Double.NaN);
         };
+    Measure failing =
+        (trainer, progress) -> {
+          now += 50 * SECOND;
+          progress.at("step", 0, 1);
+          throw new IllegalStateException("as it should here");
+        };
     Screen screen = new Screen(120);
     Terminal terminal = Terminal.overwriting(screen.stream(), 120);
     try (Device device = Device.of("cpu", 1);
@@ -245,6 +251,7 @@ class TrainProgressTest {
                 .epochs(2)
                 .learningRate(0.01)
                 .measure("slow", 1, slow)
+                .measure("failing", 1, failing)
                 .listener(new Time(0, 1))
                 .listener(new TrainProgress(terminal, "", true, () -> now))
                 .on(device)) {

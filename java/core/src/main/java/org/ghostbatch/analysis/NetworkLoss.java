@@ -165,6 +165,11 @@ public final class NetworkLoss implements Objective, AutoCloseable {
     return rows.length;
   }
 
+  /** Where batch norm has its statistics from. */
+  public Norm norm() {
+    return spec.norm();
+  }
+
   @Override
   public Device device() {
     return device;
@@ -245,6 +250,17 @@ public final class NetworkLoss implements Objective, AutoCloseable {
     if (ghost > 0) {
       moveTo(x);
       BatchNormStatistics.recompute(device, engine, vectors, train, ghost, spec.seed());
+    }
+  }
+
+  /**
+   * The same from the samples of this loss, which are not copied again: for many points. Where they
+   * are the whole training data, the same bits.
+   */
+  public void recomputeStatistics(Tensor x) {
+    if (ghost > 0) {
+      moveTo(x);
+      BatchNormStatistics.recompute(engine, vectors, samples, rows.length, ghost);
     }
   }
 

@@ -38,6 +38,10 @@ public record NetworkLossSpec(Norm norm, int ghost, int samples, long seed, int 
     return new NetworkLossSpec(Norm.BATCH, ghost, 0, 1, 0);
   }
 
+  public NetworkLossSpec withNorm(Norm norm) {
+    return new NetworkLossSpec(norm, ghost, samples, seed, threads);
+  }
+
   public NetworkLossSpec withSamples(int samples) {
     return new NetworkLossSpec(norm, ghost, samples, seed, threads);
   }

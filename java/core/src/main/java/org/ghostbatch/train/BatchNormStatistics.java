@@ -1,5 +1,6 @@
 package org.ghostbatch.train;
 
+import java.util.Arrays;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.device.Engine;
@@ -40,22 +41,69 @@ public final class BatchNormStatistics {
    */
   public static void recompute(
       Device device, Engine engine, VectorKernels vectors, Dataset data, int ghost, long seed) {
-    if (ghost < 1) {
-      throw Check.bad("statistics", "a ghost batch >= 1", ghost);
-    }
+    int room = longest(data.count(), ghost);
     if (engine.statistics() == null) {
       return;
     }
-    int samples = data.count();
-    int largest = ghost < CHUNK ? CHUNK / ghost * ghost : ghost;
-    int chunks = (int) ((samples + (long) largest - 1) / largest);
-    int room = (samples + chunks - 1) / chunks;
-    int[] order = new int[samples];
-    Shuffle.fill(order, seed, 0);
-    int[] rows = new int[room];
-    for (int i = 0; i < room; i++) {
-      rows[i] = i;
+    int[] order = Shuffle.permutation(data.count(), seed, 0);
+    SampleCopy copy = new SampleCopy(data);
+    try (Samples memory = SampleCopy.room(device, data, room)) {
+      recompute(
+          engine,
+          vectors,
+          data.count(),
+          ghost,
+          (from, count, rows) -> {
+            copy.copy(order, from, from + count, memory);
+            Arrays.setAll(rows, i -> i);
+            return memory;
+          });
     }
+  }
+
+  /**
+   * The same from samples in native memory, the first {@code count} of them in their order there:
+   * where that is the shuffled one, the same bits.
+   */
+  public static void recompute(
+      Engine engine, VectorKernels vectors, Samples samples, int count, int ghost) {
+    recompute(
+        engine,
+        vectors,
+        count,
+        ghost,
+        (from, many, rows) -> {
+          Arrays.setAll(rows, i -> from + i);
+          return samples;
+        });
+  }
+
+  private static int chunks(int samples, int ghost) {
+    if (ghost < 1) {
+      throw Check.bad("statistics", "a ghost batch >= 1", ghost);
+    }
+    int largest = ghost < CHUNK ? CHUNK / ghost * ghost : ghost;
+    return (int) ((samples + (long) largest - 1) / largest);
+  }
+
+  /** Samples of the longest chunk. */
+  private static int longest(int samples, int ghost) {
+    int chunks = chunks(samples, ghost);
+    return (samples + chunks - 1) / chunks;
+  }
+
+  /** Brings samples [from, from + count) to native memory, and writes the rows where they lie. */
+  private interface Source {
+    Samples chunk(int from, int count, int[] rows);
+  }
+
+  private static void recompute(
+      Engine engine, VectorKernels vectors, int samples, int ghost, Source source) {
+    int chunks = chunks(samples, ghost);
+    if (engine.statistics() == null) {
+      return;
+    }
+    int[] rows = new int[longest(samples, ghost)];
     StepSpec step =
         new StepSpec()
             .mode(NormMode.TRAIN)
@@ -65,20 +113,17 @@ public final class BatchNormStatistics {
             .dropout(false)
             .augment(false);
     LossResult unused = new LossResult();
-    SampleCopy copy = new SampleCopy(data);
     vectors.fill(0, engine.statistics());
-    try (Samples memory = SampleCopy.room(device, data, room)) {
-      long ghosts = 0;
-      for (int chunk = 0; chunk < chunks; chunk++) {
-        int from = (int) ((long) chunk * samples / chunks);
-        int count = (int) ((chunk + 1L) * samples / chunks) - from;
-        copy.copy(order, from, from + count, memory);
-        // The mean of all ghosts so far, from the mean of these: as the engine cuts a batch.
-        int fresh = (count + ghost - 1) / ghost;
-        ghosts += fresh;
-        step.momentum((double) fresh / ghosts);
-        engine.step(memory, rows, count, null, step, null, null, unused);
-      }
+    long ghosts = 0;
+    for (int chunk = 0; chunk < chunks; chunk++) {
+      int from = (int) ((long) chunk * samples / chunks);
+      int count = (int) ((chunk + 1L) * samples / chunks) - from;
+      Samples memory = source.chunk(from, count, rows);
+      // The mean of all ghosts so far, from the mean of these: as the engine cuts a batch.
+      int fresh = (count + ghost - 1) / ghost;
+      ghosts += fresh;
+      step.momentum((double) fresh / ghosts);
+      engine.step(memory, rows, count, null, step, null, null, unused);
     }
   }
 }

@@ -13,10 +13,12 @@ import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.device.Lanes;
 import org.ghostbatch.device.LossResult;
 import org.ghostbatch.device.RunningStatistics;
 import org.ghostbatch.device.Samples;
 import org.ghostbatch.device.StepSpec;
+import org.ghostbatch.device.VectorKernels;
 import org.ghostbatch.nn.BatchNorm;
 import org.ghostbatch.nn.Flatten;
 import org.ghostbatch.nn.Linear;
@@ -111,6 +113,28 @@ class BatchNormStatisticsTest {
       trainer.engine().statistics().copyFrom(new double[] {Double.NaN, -3});
       trainer.recomputeStatistics(data);
       assertArrayEquals(wanted, trainer.model().statistics(), 2e-6);
+    }
+  }
+
+  /** Two chunks, as both cut them. */
+  @Test
+  void samplesInTheShuffledOrderGiveTheSameBits() {
+    int count = 5000;
+    Dataset data = TinyData.of(count, 1);
+    try (Device device = Device.of("cpu", 2);
+        Trainer trainer = trainer(device, TinyData.convolutional(), 24, 2);
+        Lanes lanes = device.lanes(2);
+        VectorKernels vectors = device.vectors(lanes);
+        Samples memory = SampleCopy.room(device, data, count)) {
+      trainer.recomputeStatistics(data);
+      double[] wanted = trainer.engine().statistics().toDoubles();
+      new SampleCopy(data).copy(Shuffle.permutation(count, 7, 0), 0, count, memory);
+      vectors.fill(Double.NaN, trainer.engine().statistics());
+      BatchNormStatistics.recompute(trainer.engine(), vectors, memory, count, 24);
+      assertArrayEquals(wanted, trainer.engine().statistics().toDoubles());
+      assertThrows(
+          IllegalArgumentException.class,
+          () -> BatchNormStatistics.recompute(trainer.engine(), vectors, memory, count, 0));
     }
   }
 

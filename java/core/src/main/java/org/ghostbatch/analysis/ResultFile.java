@@ -42,12 +42,12 @@ public final class ResultFile {
     Path json = csv.resolveSibling(name.substring(0, name.length() - 4) + ".json");
     ResultFile file = new ResultFile(csv, columns.clone());
     if (Files.exists(csv)) {
+      // As they are read: a file tells 3.0E-4 from 0.00030, a reader does not.
+      String ours = Json.write(Json.parse(Json.write(settings)));
       String theirs = Files.exists(json) ? Json.write(Json.readObject(json)) : "none";
-      if (!Json.write(settings).equals(theirs)) {
+      if (!ours.equals(theirs)) {
         throw Check.bad(
-            "results",
-            "a new file, or one of the same analysis, " + Json.write(settings),
-            csv + " of " + theirs);
+            "results", "a new file, or one of the same analysis, " + ours, csv + " of " + theirs);
       }
       file.read();
     } else {

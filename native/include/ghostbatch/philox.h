@@ -12,7 +12,15 @@
 namespace ghostbatch {
 
 /// What a stream of random numbers is for; part of the counter, so that streams never overlap.
-enum class RandomPurpose : uint32_t { weights = 1, shuffle = 2, augment = 3, dropout = 4, noise = 5, probe = 6 };
+enum class RandomPurpose : uint32_t {
+  weights = 1,
+  shuffle = 2,
+  augment = 3,
+  dropout = 4,
+  noise = 5,
+  probe = 6,
+  direction = 7,
+};
 
 struct Philox4 {
   uint32_t v[4];

@@ -10,6 +10,16 @@ public enum Box {
    */
   RELATIVE;
 
+  /** How far the corners of the box are from x, sqrt(sum r_i^2). */
+  public double reach(double epsilon, double[] x) {
+    double squares = 0;
+    for (double value : x) {
+      double radius = radius(epsilon, value);
+      squares += radius * radius;
+    }
+    return Math.sqrt(squares);
+  }
+
   double radius(double epsilon, double x) {
     return epsilon * (this == ABSOLUTE ? Math.abs(x) + 1 : Math.abs(x));
   }

@@ -53,6 +53,8 @@ public final class Sharpness implements AutoCloseable {
   private Tensor pulled;
   private Tensor upper;
   private Tensor lower;
+  private Tensor maximizer; // the caller's, while it wants it
+  private double highest; // the loss there
 
   private Sharpness(Objective f, Box box, Directions directions, long seed, Progress progress) {
     this.f = f;
@@ -147,8 +149,30 @@ public final class Sharpness implements AutoCloseable {
    * @param restarts searches from random points, at least 0
    */
   public Maximum strong(double epsilon, int restarts) {
+    return strong(epsilon, restarts, null);
+  }
+
+  /**
+   * The same, and the point where the loss is the maximum.
+   *
+   * @param maximizer becomes x + A z, [n]; x where nothing is above f(x)
+   */
+  public Maximum strong(double epsilon, int restarts, Tensor maximizer) {
     Check.range(KIND, "restarts", restarts, 0, 1000);
     open(epsilon);
+    this.maximizer = maximizer;
+    highest = loss;
+    if (maximizer != null) {
+      vectors.copy(f.start(), maximizer);
+    }
+    try {
+      return strong(restarts);
+    } finally {
+      this.maximizer = null;
+    }
+  }
+
+  private Maximum strong(int restarts) {
     Maximum best = null;
     long gradients = 0;
     for (int number = 0; number < 2 + restarts; number++) {
@@ -296,6 +320,10 @@ public final class Sharpness implements AutoCloseable {
       value = evaluate();
       gradients++;
       best = Math.max(best, value);
+      if (maximizer != null && value > highest) {
+        highest = value;
+        vectors.copy(point, maximizer);
+      }
     }
 
     Maximum maximum() {

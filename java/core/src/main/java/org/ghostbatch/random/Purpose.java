@@ -10,7 +10,8 @@ public enum Purpose {
   AUGMENT(3),
   DROPOUT(4),
   NOISE(5),
-  PROBE(6);
+  PROBE(6),
+  DIRECTION(7);
 
   private final int code;
 

@@ -133,6 +133,24 @@ final class Candidates {
     }
   }
 
+  /** Sources of batch norm's statistics at many points. */
+  static final class PointNorms extends Of {
+    private static final long serialVersionUID = 1;
+
+    PointNorms() {
+      super(PointLosses.NORMS);
+    }
+  }
+
+  /** Directions of slices. */
+  static final class Rays extends Of {
+    private static final long serialVersionUID = 1;
+
+    Rays() {
+      super(Ray.NAMES);
+    }
+  }
+
   /** Backends. */
   static final class Backends extends Of {
     private static final long serialVersionUID = 1;

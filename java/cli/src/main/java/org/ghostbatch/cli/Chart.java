@@ -17,7 +17,7 @@ final class Chart {
   private static final int TOP = 66;
   private static final int BOTTOM = 50;
   private static final int TICKS = 6;
-  private static final double DECADES = 8;
+  static final double DECADES = 8;
   private static final List<String> COLOURS =
       List.of("#1f5fa8", "#c4501b", "#2c7a39", "#7a3b93", "#8a6d1a", "#3f8c8c");
 
@@ -160,7 +160,7 @@ final class Chart {
   /**
    * 1, 2 or 5 times a power of ten, so that a range has about six steps; whole decades by powers.
    */
-  private double step(double range) {
+  static double step(double range) {
     double least = Math.max(range, 1e-12) / TICKS;
     double power = Math.pow(10, Math.floor(Math.log10(least)));
     for (double factor : new double[] {1, 2, 5}) {
@@ -171,26 +171,26 @@ final class Chart {
     return 10 * power;
   }
 
-  private static double place(double value, double from, double to, int first, int last) {
+  static double place(double value, double from, double to, int first, int last) {
     return first + (value - from) / (to - from) * (last - first);
   }
 
-  private static String text(double value) {
+  static String text(double value) {
     return String.format(Locale.ROOT, "%.6g", value)
         .replaceFirst("(\\.[0-9]*?)0+($|e)", "$1$2")
         .replaceFirst("\\.($|e)", "$1");
   }
 
   /** The value whose logarithm this is. */
-  private static String power(double logarithm) {
+  static String power(double logarithm) {
     return String.format(Locale.ROOT, "%.2g", Math.pow(10, logarithm));
   }
 
-  private static String escaped(String text) {
+  static String escaped(String text) {
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;");
   }
 
-  private static void line(StringBuilder svg, String format, Object... values) {
+  static void line(StringBuilder svg, String format, Object... values) {
     svg.append(String.format(Locale.ROOT, format, values)).append('\n');
   }
 }

@@ -29,6 +29,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
       SharpnessCommand.class,
       HessianCommand.class,
       SliceCommand.class,
+      SurfaceCommand.class,
       CurvesCommand.class,
       StudyCommand.class,
       BenchCommand.class,

@@ -87,6 +87,136 @@ class AnalysisTest {
     assertTrue(middleOfLine.getDouble("train_loss") != middleOfArc.getDouble("train_loss"));
   }
 
+  private static double number(Object point, String name) {
+    return ((JsonObject) point).getDouble(name);
+  }
+
+  @Test
+  void anEigenvectorsSliceHasTheHessiansFigures() throws IOException {
+    Path csv = folder.resolve("eigenvector.csv");
+    String common = " --run " + large + " --samples 300 --seed 3 --json";
+    JsonObject hessian = json("hessian --top 2 --bottom 0 --steps 60" + common);
+    String line = "slice --along eigenvector:2 --epsilon 3e-4 --points 4 --out " + csv + common;
+    JsonObject slice = json(line);
+    JsonObject direction = slice.getObject("direction");
+    double value = number(hessian.getList("largest").get(1), "value");
+    assertEquals(value, direction.getDouble("eigenvalue"), 1e-2 * value);
+    // Four points have none at 0, which comes to them.
+    List<?> points = slice.getList("points");
+    assertEquals(5, points.size());
+    assertEquals(0, number(points.get(2), "t"));
+    assertEquals(hessian.getDouble("train_loss"), number(points.get(2), "train_loss"), 1e-12);
+    double step = direction.getDouble("step");
+    double even =
+        number(points.get(0), "train_loss")
+            + number(points.get(4), "train_loss")
+            - 2 * number(points.get(2), "train_loss");
+    assertEquals(value, even / step / step, 0.3 * value);
+    double odd = number(points.get(4), "train_loss") - number(points.get(0), "train_loss");
+    assertTrue(odd > 0, "uphill");
+    JsonObject asymmetry = slice.getObject("asymmetry");
+    assertEquals(1, asymmetry.getDouble("reach"));
+    assertEquals(odd / even, asymmetry.getDouble("at_reach"), 1e-12);
+    assertEquals(odd / even, number(points.get(4), "asymmetry"), 1e-12);
+    assertTrue(((JsonObject) points.get(2)).isNull("asymmetry"));
+    assertEquals("running", slice.getString("bn"));
+    List<String> lines = Files.readAllLines(csv);
+    Path kept = folder.resolve("eigenvector-direction.safetensors");
+    for (boolean again : new boolean[] {false, true}) {
+      Files.write(csv, lines.subList(0, 3));
+      if (again) {
+        Files.delete(kept);
+      }
+      assertEquals(slice, json(line), "found again: " + again);
+      assertEquals(lines, Files.readAllLines(csv));
+    }
+    Cli text = Cli.line(line.replace(" --json", ""));
+    assertTrue(text.out().contains("eigenvector 2 of the Hessian, eigenvalue"), text.out());
+    assertTrue(text.out().contains("asymmetry") && text.out().contains("doubled"), text.out());
+  }
+
+  @Test
+  void towardsTheSharpestPointTheLossIsThatOfTheSearch() {
+    String common = " --run " + large + " --samples 300 --epsilon 2e-3 --json";
+    JsonObject slice =
+        json("slice --along sharpness --points 3 --out " + folder.resolve("s.csv") + common);
+    JsonObject found =
+        (JsonObject) json("sharpness --restarts 1" + common).getList("sharpness").get(0);
+    double sharpness = found.getObject("strong").getDouble("sharpness");
+    assertEquals(sharpness, slice.getObject("direction").getDouble("sharpness"));
+    double at = number(slice.getList("points").get(1), "train_loss");
+    double top = number(slice.getList("points").get(2), "train_loss");
+    assertEquals(sharpness, 100 * (top - at) / (1 + at), 1e-4 * sharpness);
+    // One side of it alone has no asymmetry.
+    JsonObject side =
+        json(
+            "slice --along sharpness --range 0,1 --points 2 --out "
+                + folder.resolve("side.csv")
+                + common);
+    assertTrue(side.isNull("asymmetry"));
+    assertEquals(top, number(side.getList("points").get(1), "train_loss"));
+  }
+
+  @Test
+  void aRandomSliceIsTheFirstLineOfASurface() throws IOException {
+    String common = " --run " + large + " --samples 200 --range -0.5,0.5 --seed 5 --json --out ";
+    JsonObject slice =
+        json("slice --along random --bn recomputed --points 3" + common + folder.resolve("r.csv"));
+    Path csv = folder.resolve("one.csv");
+    JsonObject line = json("surface --dimensions 1 --test --points 3" + common + csv);
+    List<String> rows = Files.readAllLines(csv);
+    assertEquals("a,train_loss,train_accuracy,test_loss,test_accuracy", rows.get(0));
+    for (int i = 0; i < 3; i++) {
+      Object point = slice.getList("points").get(i);
+      assertEquals(
+          List.of(number(point, "train_loss"), number(point, "test_loss")),
+          List.of(
+              Double.parseDouble(rows.get(1 + i).split(",")[1]),
+              Double.parseDouble(rows.get(1 + i).split(",")[3])));
+    }
+    assertTrue(line.isNull("cosine"));
+    assertEquals(2, line.getList("pictures").size());
+    assertEquals(0, number(line.get("least"), "a"));
+    JsonObject frozen =
+        json("slice --along random --points 3" + common + folder.resolve("frozen.csv"));
+    assertTrue(
+        number(frozen.getList("points").get(0), "train_loss")
+            != number(slice.getList("points").get(0), "train_loss"));
+  }
+
+  @Test
+  void aSurfaceThatWasKilledGoesOnToTheSameFile() throws Exception {
+    String line = "surface --run " + small + " --samples 100 --points 11 --json --out ";
+    Path whole = folder.resolve("whole.csv");
+    JsonObject surface = json(line + whole);
+    Path killed = folder.resolve("killed.csv");
+    try (Fork fork = Fork.ghostbatch(folder, List.of((line + killed).split(" ")))) {
+      while (fork.running() && (Files.notExists(killed) || Files.size(killed) < 400)) {
+        Thread.sleep(2);
+      }
+    }
+    int done = Files.readAllLines(killed).size();
+    assertTrue(done > 2 && done < 122, () -> done + " lines when it was killed");
+    JsonObject again = json(line + killed);
+    assertEquals(Files.readString(whole), Files.readString(killed));
+    assertEquals(surface.getObject("least"), again.getObject("least"));
+    assertEquals(
+        Files.readString(folder.resolve("whole-loss.svg")),
+        Files.readString(folder.resolve("killed-loss.svg")));
+    assertTrue(Math.abs(surface.getDouble("cosine")) < 0.1 && surface.getDouble("cosine") != 0);
+    List<String> rows = Files.readAllLines(whole);
+    assertEquals("a,b,train_loss,train_accuracy", rows.get(0));
+    assertTrue(rows.get(1).startsWith("-1.0,-1.0,") && rows.get(2).startsWith("-0.8,-1.0,"));
+    Cli threads = Cli.line(line + folder.resolve("one-thread.csv") + " --threads 1");
+    assertEquals(0, threads.status(), threads.err());
+    assertEquals(rows, Files.readAllLines(folder.resolve("one-thread.csv")));
+    Cli text = Cli.line((line + killed).replace(" --json", ""));
+    assertTrue(text.out().contains("11 x 11 points"), text.out());
+    assertTrue(text.out().contains("cosine of the two directions"), text.out());
+    Cli other = Cli.line(line + killed + " --seed 2");
+    assertEquals(2, other.status(), other.err());
+  }
+
   @Test
   void hessianTellsGradientEigenvaluesTraceAndDensity() throws IOException {
     Path csv = folder.resolve("density.csv");
@@ -173,6 +303,27 @@ class AnalysisTest {
             "slice --from " + small + " --to " + large + " --path curve",
             "slice --from " + small + " --to " + large + " --range 2,1",
             "slice --from " + small,
+            "slice --run " + small,
+            "slice --along random",
+            "slice --run " + small + " --along random --from " + small + " --to " + large,
+            "slice --run " + small + " --along random --path line",
+            "slice --run " + small + " --along random --epsilon 1e-3",
+            "slice --run " + small + " --along eigenvector --epsilon 0",
+            "slice --run " + small + " --along eigenvector:0",
+            "slice --run " + small + " --along eigenvector:60",
+            "slice --run " + small + " --along eigenvector:one",
+            "slice --run " + small + " --along sharpness:2",
+            "slice --run " + small + " --along gradient",
+            "slice --run " + small + " --along random --bn moving",
+            "slice --from " + small + " --to " + large + " --bn running",
+            "slice --from " + small + " --to " + large + " --epsilon 1e-3",
+            "surface --run " + small + " --points 1",
+            "surface --run " + small + " --points 100000",
+            "surface --run " + small + " --range 1,1",
+            "surface --run " + small + " --range 0,Infinity",
+            "surface --run " + small + " --dimensions 3",
+            "surface --run " + small + " --bn none",
+            "surface",
             "sharpness --run " + small + " --subspace none",
             "sharpness --run " + small + " --subspace 2000",
             "sharpness --run " + small + " --epsilon 0",

@@ -80,6 +80,12 @@ class CompletionTest {
         complete("ghostbatch", "train", "--model", "lenet", "--data", ""));
     assertEquals(new TreeSet<>(Measures.NAMES), complete("ghostbatch", "train", "--measure", ""));
     assertEquals(Set.of("reference"), complete("ghostbatch", "evaluate", "--backend", "r"));
+    assertEquals(Set.of("surface"), complete("ghostbatch", "su"));
+    assertEquals(
+        Set.of("eigenvector", "sharpness", "random"),
+        complete("ghostbatch", "slice", "--along", ""));
+    assertEquals(
+        Set.of("recomputed", "running", "batch"), complete("ghostbatch", "surface", "--bn", ""));
     assertEquals(Set.of("bash", "zsh"), complete("ghostbatch", "completion", ""));
   }
 

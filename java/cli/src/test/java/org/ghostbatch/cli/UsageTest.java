@@ -147,6 +147,7 @@ class UsageTest {
             "sharpness",
             "hessian",
             "slice",
+            "surface",
             "curves",
             "study",
             "info",

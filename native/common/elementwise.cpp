@@ -57,6 +57,12 @@ void Elementwise::zero(const View& dst, int64_t first, int64_t elements) const {
   do_zero(dst, first, elements);
 }
 
+void Elementwise::sign(const View& src, const View& dst, int64_t elements) const {
+  check_operand("sign", "src", src, elements, src.type);
+  check_view_holds("sign", "dst", dst, elements, DataType::u8);
+  do_sign(src, dst, elements);
+}
+
 void SoftmaxCrossEntropy::run(const View& logits, const View& labels, const View* weights, int64_t rows,
                               int64_t classes, double label_smoothing, double scale, const View* diff_logits,
                               LossResult& result) const {

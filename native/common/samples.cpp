@@ -1,5 +1,6 @@
 #include "ghostbatch/samples.h"
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -136,6 +137,16 @@ void BatchLoader::load(const Samples& samples, const int32_t* indices, int64_t r
     }
   }
   do_load(samples, indices, rows, seed, epoch, augment && spec_.augmentation != Augmentation::none, dst, labels);
+}
+
+void BatchLoader::perturb(const View& signs, int64_t rows, double epsilon, const View& dst) const {
+  check_range(kLoader, "rows", rows, 0, kMaxDimension);
+  if (!(epsilon >= 0 && std::isfinite(epsilon))) fail(kLoader, "a finite epsilon >= 0", text(epsilon));
+  if (rows == 0) return;
+  const int64_t elements = check_product(kLoader, "dst", rows, row_elements());
+  check_view_holds(kLoader, "signs", signs, elements, DataType::u8);
+  check_view_holds(kLoader, "dst", dst, elements, spec_.type);
+  do_perturb(signs, rows, epsilon, dst);
 }
 
 }  // namespace ghostbatch

@@ -62,6 +62,15 @@ class SimdBatchLoader final : public BatchLoader {
     }
   }
 
+  void do_perturb(const View& signs, int64_t rows, double epsilon, const View& dst) const override {
+    float step[kNormalizedChannels * kLanes];
+    const int64_t period = static_cast<int64_t>(scale_.size()), channels = period / kLanes;
+    for (int64_t i = 0; i < period; ++i) {
+      step[i] = static_cast<float>(epsilon / static_cast<double>(spec_.std[i % channels]));
+    }
+    table_.perturb(signs.as<uint8_t>(), step, period, dst.data, rows * row_elements());
+  }
+
   const LoaderTable& table_;
   std::vector<float> scale_, shift_;  // [period], see LoadCall
 };

@@ -46,6 +46,10 @@ class SimdElementwise final : public Elementwise {
     const int64_t size = size_of(dst.type);
     std::memset(dst.as<char>() + first * size, 0, static_cast<size_t>(elements * size));
   }
+
+  void do_sign(const View& src, const View& dst, int64_t elements) const override {
+    table("sign", src.type).sign(src.data, dst.as<uint8_t>(), elements);
+  }
 };
 
 }  // namespace

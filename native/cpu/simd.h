@@ -141,6 +141,7 @@ struct ElementwiseTable {
   /// One row: element e is kept where word e % 4 of Philox(seed, stream, step, row, e / 4) >= threshold.
   void (*dropout)(const void* src, void* dst, int64_t elements, uint32_t threshold, float scale, uint64_t seed,
                   uint32_t stream, uint32_t step, uint32_t row);
+  void (*sign)(const void* src, uint8_t* dst, int64_t elements);
 };
 
 struct SoftmaxTable {
@@ -179,6 +180,8 @@ struct LoadCall {
 
 struct LoaderTable {
   void (*load)(const LoadCall& call, const void* sample, void* dst);
+  /// dst += step * (signs - 1) over whole pixels; `step` of element i at i % period, as in LoadCall.
+  void (*perturb)(const uint8_t* signs, const float* step, int64_t period, void* dst, int64_t elements);
 };
 
 /// The blocks of VectorKernels on one type.

@@ -1,6 +1,7 @@
 #include "ghostbatch/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -68,7 +69,7 @@ struct Lane {
 class PassEngine : public Engine {
  public:
   PassEngine(Device& device, Lanes& lanes, std::unique_ptr<Compiled> compiled)
-      : lanes_(lanes), c_(std::move(compiled)), bytes_(c_->bytes(lanes.threads())),
+      : device_(device), lanes_(lanes), c_(std::move(compiled)), bytes_(c_->bytes(lanes.threads())),
         sums_in_order_(2 * c_->kernels.size() + 1, lanes.threads()),
         profile_(c_->plan.instructions.size() + kExtraEntries, lanes.threads()) {
     const DataType type = parameter_type(c_->spec.type);
@@ -145,6 +146,7 @@ class PassEngine : public Engine {
     logits_ = logits;
     input_gradient_ = input_gradient;
     batch_ = batch;
+    if (spec.adversary == Adversary::record) make_room_for_signs();
     result_ = {};
     failure_ = nullptr;
     sums_in_order_.begin();
@@ -181,6 +183,7 @@ class PassEngine : public Engine {
     }
     if (spec.backward) unpack();
     if (normalizing && spec.mode == NormMode::train) statistics_update_->finish();
+    if (spec.adversary == Adversary::record) recorded_ = batch;
     result = result_;
   }
 
@@ -296,6 +299,17 @@ class PassEngine : public Engine {
     if (input_gradient != nullptr && !(spec.backward && c_->spec.input_gradient)) {
       throw Error("[engine] needs to be compiled and run with the gradient of the input to give it");
     }
+    if (spec.adversary == Adversary::record && !(spec.backward && c_->spec.input_gradient)) {
+      throw Error("[engine] needs to be compiled and run with the gradient of the input to record its signs");
+    }
+    if (spec.adversary == Adversary::apply && recorded_ != batch) {
+      throw Error("[engine] needs the signs of the batch of " + std::to_string(batch) + " recorded, got " +
+                  std::to_string(recorded_) + " rows of them");
+    }
+    if (!(spec.adversary_epsilon >= 0 && std::isfinite(spec.adversary_epsilon))) {
+      throw Error("[engine] needs a finite epsilon of the adversary >= 0, got " +
+                  std::to_string(spec.adversary_epsilon));
+    }
     if (spec.ghost < 0 || !(spec.momentum >= 0 && spec.momentum <= 1)) {
       throw Error("[engine] needs ghost >= 0 and momentum in [0, 1], got ghost " + std::to_string(spec.ghost) +
                   ", momentum " + std::to_string(spec.momentum));
@@ -315,6 +329,27 @@ class PassEngine : public Engine {
       throw Error("[engine] needs at least 2 values per channel in a ghost, got 1: batch " + std::to_string(batch) +
                   ", ghosts " + std::to_string(count));
     }
+  }
+
+  // The adversary.
+
+  int64_t input_elements() const { return c_->graph.values().front().row_elements(); }
+
+  /// Those of the step before are gone from here on.
+  void make_room_for_signs() {
+    recorded_ = 0;
+    const int64_t bytes = batch_ * input_elements();
+    if (signs_.bytes() >= bytes) return;
+    signs_ = Block();  // the smaller one goes first
+    signs_ = Block(device_, bytes);
+  }
+
+  View signs(const Micro& micro) const {
+    return View(signs_.at(micro.first_row * input_elements()), micro.rows * input_elements(), DataType::u8);
+  }
+
+  bool wants_input_gradient() const {
+    return input_gradient_ != nullptr || step_->adversary == Adversary::record;
   }
 
   // Weights.
@@ -465,6 +500,7 @@ class PassEngine : public Engine {
     for (int64_t i = first; i < last; ++i) {
       const Instruction& instruction = c_->plan.instructions[static_cast<size_t>(i)];
       if (instruction.meets() && micro.span == nullptr) continue;  // norm_forward, norm_backward do it all
+      if (instruction.for_input && !wants_input_gradient()) continue;
       const int32_t sum = sum_of(instruction, micro);
       if (sum >= 0 && micro.first) await(sum, lane);
       const auto start = Clock::now();
@@ -694,6 +730,7 @@ class PassEngine : public Engine {
     }
   }
 
+  Device& device_;
   Lanes& lanes_;
   std::unique_ptr<Compiled> c_;
   const int64_t bytes_;
@@ -702,6 +739,8 @@ class PassEngine : public Engine {
   Block packed_;    // weights in the kernels' layouts
   Block sums_;      // gradients of weights in the kernels' layouts, committed so far
   Block partials_;  // of the spans
+  Block signs_;     // of the gradient of the input in the last step that recorded them, u8 [recorded_, H, W, C]
+  int64_t recorded_ = 0;
   std::vector<Block> arenas_;
   std::vector<Micro> micros_;  // one an arena: a lane's, one after another, then those that only a shared ghost has
   std::vector<Span> spans_;    // one a lane where each runs whole ghosts, or the one that all share
@@ -752,6 +791,9 @@ void PassEngine::execute(const Instruction& in, Micro& micro, int32_t lane_numbe
       const View labels = buffer(in.aux);
       c_->loader->load(*samples_, indices_ + micro.first_row, micro.rows, step_->seed, step_->epoch, step_->augment,
                        buffer(in.dst), &labels);
+      if (step_->adversary == Adversary::apply) {
+        c_->loader->perturb(signs(micro), micro.rows, step_->adversary_epsilon, buffer(in.dst));
+      }
       return;
     }
     case Code::affine_forward: {
@@ -873,6 +915,9 @@ void PassEngine::execute(const Instruction& in, Micro& micro, int32_t lane_numbe
     }
     case Code::give_input_gradient:
       if (input_gradient_ != nullptr) copy_out(micro, buffer(in.src), input_gradient_);
+      if (step_->adversary == Adversary::record) {
+        c_->elementwise->sign(buffer(in.src), signs(micro), micro.rows * input_elements());
+      }
       return;
   }
 }

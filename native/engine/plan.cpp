@@ -190,7 +190,8 @@ class Lowering {
           emit({.code = Code::affine_backward_weights, .operation = index, .src = input_of(op), .src2 = g.buffer});
           if (needs_gradient(op.src)) {
             const int32_t dst = value_buffer(op.src);
-            emit({.code = Code::affine_backward_data, .operation = index, .src = g.buffer, .dst = dst});
+            emit({.code = Code::affine_backward_data, .operation = index, .src = g.buffer, .dst = dst,
+                  .for_input = op.src == 0});
             give(op.src, dst, false);
           }
           break;
@@ -234,7 +235,10 @@ class Lowering {
         }
       }
     }
-    if (spec_.input_gradient) emit({.code = Code::give_input_gradient, .src = total(0).buffer});
+    if (!spec_.input_gradient) return;
+    const int32_t first = now();
+    emit({.code = Code::give_input_gradient, .src = total(0).buffer});
+    for (int32_t i = first; i < now(); ++i) plan_.instructions[static_cast<size_t>(i)].for_input = true;
   }
 
   /// g itself where only value v holds it, else a new buffer.

@@ -40,6 +40,7 @@ struct Instruction {
   int32_t dst = -1;
   int32_t dst2 = -1;   // gradient of the residual
   int32_t aux = -1;    // labels, workspace, output of the forward pass
+  bool for_input = false;  // needed by the gradient of the input alone
 
   bool meets() const { return code == Code::norm_statistics || code == Code::norm_backward_sums; }
 };

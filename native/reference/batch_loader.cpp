@@ -40,6 +40,15 @@ class ReferenceBatchLoader final : public BatchLoader {
     }
   }
 
+  void do_perturb(const View& signs, int64_t rows, double epsilon, const View& dst) const override {
+    for (int64_t i = 0; i < rows * row_elements(); ++i) {
+      const int64_t c = i % spec_.channels;
+      const double std = c < 16 ? static_cast<double>(spec_.std[c]) : 1.0;
+      T& value = dst.as<T>()[i];
+      value = static_cast<T>(static_cast<double>(value) + epsilon / std * (signs.as<uint8_t>()[i] - 1));
+    }
+  }
+
  private:
   /// One sample, with values outside it.
   class Image {

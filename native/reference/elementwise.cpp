@@ -59,6 +59,16 @@ class ReferenceElementwise final : public Elementwise {
       std::fill_n(dst.as<T>() + first, elements, T(0));
     });
   }
+
+  void do_sign(const View& src, const View& dst, int64_t elements) const override {
+    with_type("sign", src.type, [&](auto element) {
+      using T = decltype(element);
+      for (int64_t i = 0; i < elements; ++i) {
+        const double value = static_cast<double>(src.as<T>()[i]);
+        dst.as<uint8_t>()[i] = value > 0 ? 2 : value < 0 ? 0 : 1;
+      }
+    });
+  }
 };
 
 }  // namespace

@@ -101,12 +101,14 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
     });
 
     const auto elementwise = own(device->elementwise());
+    const Buffer signs(DataType::u8, elements);
     expect_no_allocation("elementwise", [&] {
       elementwise->relu(x.view(), y.view(), elements);
       elementwise->relu_backward(y.view(), x.view(), dx.view(), elements);
       elementwise->add(x.view(), y.view(), y.view(), elements, true);
       elementwise->dropout(x.view(), y.view(), 6, elements / 6, 0.5, DropoutKey());
       elementwise->zero(y.view(), 0, 10);
+      elementwise->sign(x.view(), signs.view(), elements);
     });
 
     const auto softmax = own(device->softmax_cross_entropy());
@@ -126,8 +128,10 @@ TEST(Allocation, DoesNotHappenInASteadyStep) {
       const auto samples = own(Samples::create(DataType::u8, 6, 4, 4, 3, 10));
       const int32_t indices[] = {5, 4, 3, 2, 1, 0};
       const View labels_view = labels.view();
-      expect_no_allocation("batch_loader",
-                           [&] { loader->load(*samples, indices, 6, 1, 1, true, y.view(), &labels_view); });
+      expect_no_allocation("batch_loader", [&] {
+        loader->load(*samples, indices, 6, 1, 1, true, y.view(), &labels_view);
+        loader->perturb(signs.view(), 6, 0.1, y.view());
+      });
     }
 
     const auto vector = own(device->vector_kernels());

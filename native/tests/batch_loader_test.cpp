@@ -221,6 +221,59 @@ TEST(BatchLoader, MatchesTheFormulaOverTheGrid) {
   }
 }
 
+TEST(BatchLoader, RefusesBadPerturbations) {
+  for (const char* name : {"reference", "cpu"}) {
+    SCOPED_TRACE(name);
+    const auto kernel = own(make_device(name)->batch_loader(make_spec(Augmentation::none, 4, 5, 3)));
+    const Buffer dst(DataType::f32, 2 * 60), signs(DataType::u8, 2 * 60), floats(DataType::f32, 2 * 60);
+    const auto refuse = [&](const Buffer& of, int64_t rows, double epsilon, const View& to, const char* part) {
+      expect_error([&] { kernel->perturb(of.view(), rows, epsilon, to); }, part);
+    };
+    refuse(signs, 3, 1, dst.view(), "signs of at least 180 u8, got 120 u8");
+    refuse(floats, 2, 1, dst.view(), "signs of at least 120 u8, got 120 f32");
+    refuse(signs, 2, 1, View(dst.view().data, 119, DataType::f32), "dst of at least 120 f32, got 119 f32");
+    refuse(signs, 2, 1, signs.view(), "dst of at least 120 f32, got 120 u8");
+    refuse(signs, -1, 1, dst.view(), "rows in [0,");
+    for (const double epsilon : {-0.1, static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+      refuse(signs, 2, epsilon, dst.view(), "a finite epsilon >= 0");
+    }
+    kernel->perturb(signs.view(), 0, 1, dst.view());
+  }
+}
+
+TEST(BatchLoader, PerturbsByEpsilonOverTheDeviationOfEachChannel) {
+  for (const Backend& backend : all_backends()) {
+    const auto device = make_device(backend.name);
+    for (const int64_t channels : {1, 3, 4, 15, 16, 17}) {
+      for (const int64_t width : {1, 5, 17}) {
+        SCOPED_TRACE(::testing::Message() << describe(backend) << " channels " << channels << " width " << width);
+        constexpr int64_t kRows = 3;
+        constexpr double kEpsilon = 0.3;
+        LoadSpec spec = make_spec(Augmentation::none, 3, width, channels);
+        spec.type = backend.type;
+        const auto kernel = own(device->batch_loader(spec));
+        const int64_t elements = kRows * 3 * width * channels;
+        Random random(static_cast<uint32_t>(channels + width));
+        const std::vector<double> before = random.values(elements);
+        std::vector<double> signs, expected;
+        for (int64_t i = 0; i < elements; ++i) {
+          signs.push_back(static_cast<double>(random.below(3)));
+          const double std = channels <= 16 ? static_cast<double>(spec.std[i % channels]) : 1;
+          expected.push_back(before[static_cast<size_t>(i)] + kEpsilon / std * (signs.back() - 1));
+        }
+        const Buffer dst(backend.type, before), of(DataType::u8, signs);
+        kernel->perturb(of.view(), kRows, kEpsilon, dst.view());
+        expect_close_as(backend.type, "dst", dst.values(), rounded(backend.type, expected),
+                        backend.type == DataType::f64 ? Tolerance::kDouble : Tolerance::kLoader);
+        const std::vector<double> all = dst.values();
+        kernel->perturb(of.view(), 0, kEpsilon, dst.view());
+        kernel->perturb(of.view(), kRows, 0, dst.view());
+        expect_equal("dst moved by nothing", dst.values(), all);
+      }
+    }
+  }
+}
+
 TEST(BatchLoader, PlacesAreTheSameOnBothBackends) {
   // Without scaling every value is a pixel: bit for bit, whatever the crop and flip.
   const auto reference = make_device("reference"), cpu = make_device("cpu");

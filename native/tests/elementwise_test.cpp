@@ -1,4 +1,4 @@
-// ReLU, sums, dropout and zeroing; softmax with cross-entropy.
+// ReLU, sums, dropout, zeroing and signs; softmax with cross-entropy.
 #include "ghostbatch/elementwise.h"
 
 #include "ghostbatch/philox.h"
@@ -36,6 +36,9 @@ TEST(Elementwise, RefusesBadArguments) {
     expect_error([&] { kernel->relu(View(nullptr, 8, DataType::f32), w, 8); }, "src with memory, got null");
     expect_error([&] { kernel->relu_backward(v, v, bytes.view(), 8); }, "[relu_backward] needs diff_src");
     expect_error([&] { kernel->add(v, small.view(), w, 8, true); }, "[add] needs b");
+    expect_error([&] { kernel->sign(v, bytes.view(), 9); }, "[sign] needs src of at least 9 f32, got 8 f32");
+    expect_error([&] { kernel->sign(v, w, 8); }, "[sign] needs dst of at least 8 u8, got 8 f32");
+    expect_error([&] { kernel->sign(bytes.view(), bytes.view(), 8); }, "got u8");
     expect_error([&] { kernel->zero(w, 5, 4); }, "[zero] needs dst of at least 9");
     expect_error([&] { kernel->zero(w, std::numeric_limits<int64_t>::max(), 1); }, "first in [0,");
     expect_error([&] { kernel->zero(w, 1, std::numeric_limits<int64_t>::max()); }, "elements in [0,");
@@ -106,6 +109,27 @@ TEST(Elementwise, AddsAndZeroes) {
         std::fill(expected.begin() + 1, expected.end(), 0.0);
         expect_head("zeroed", dst, expected);
       }
+    }
+  }
+}
+
+TEST(Elementwise, GivesSigns) {
+  for (const Backend& backend : all_backends()) {
+    SCOPED_TRACE(describe(backend));
+    const auto kernel = own(make_device(backend.name)->elementwise());
+    for (const int64_t n : kSizes) {
+      Random random(static_cast<uint32_t>(n));
+      std::vector<double> values = random.values(n);
+      const double extremes[] = {NAN, -0.0, 0.0, 1e-38, -1e-38, INFINITY, -INFINITY};
+      for (size_t i = 0; i < values.size(); i += 2) values[i] = extremes[i / 2 % 7];
+      std::vector<double> expected;
+      for (const double x : values) expected.push_back(x > 0 ? 2 : x < 0 ? 0 : 1);
+      const Buffer src(backend.type, values), dst(DataType::u8, n + 1);
+      kernel->sign(src.view(), dst.view(), n);
+      std::vector<double> actual = dst.values();
+      EXPECT_EQ(actual.back(), 0xFF) << "written beyond the elements asked for";
+      actual.pop_back();
+      expect_equal("signs", actual, expected);
     }
   }
 }

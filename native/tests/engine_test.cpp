@@ -178,7 +178,7 @@ struct Session {
   int64_t elements, statistics;
 
   Session(const char* backend, DataType type, Builder& network, int32_t threads, Cut cut, int64_t ghost,
-          bool backward = true, bool input_gradient = false)
+          bool backward = true, bool input_gradient = false, double std = 1)
       : device(Device::create(backend)), lanes(Lanes::create(threads)), elements(network.elements()),
         statistics(network.statistics()) {
     EngineSpec spec;
@@ -189,6 +189,7 @@ struct Session {
     spec.backward = backward;
     spec.input_gradient = input_gradient;
     spec.load.value_scale = 1;
+    spec.load.std[0] = static_cast<float>(std);
     engine.reset(Engine::create(*device, *lanes, *network, spec));
     set(network.initial(3));
     std::vector<double> running(static_cast<size_t>(statistics));
@@ -853,6 +854,285 @@ TEST(EngineBfloat16, TenStepsEqualAccumulatingGhostByGhost) {
     EXPECT_LE(distance(change(to), change(w)), tolerance) << cut;
     EXPECT_LE(distance(whole.running(), one.running()), tolerance / 20) << cut;
   }
+}
+
+// The adversary.
+
+/// Values of so few bits that a move by 1/8 loses none.
+Owned<Samples> coarse_samples(int64_t count, const std::vector<double>& moves = {}) {
+  Owned<Samples> samples(Samples::create(DataType::f32, count, 6, 6, 2, kClasses));
+  std::mt19937 random(7);
+  std::vector<float> values(static_cast<size_t>(count * 72));
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>(static_cast<int>(random() % 256) - 128) / 64;
+    if (!moves.empty()) values[i] += static_cast<float>(moves[i]);
+  }
+  samples->write_floats(0, count, values.data());
+  std::vector<int32_t> labels(static_cast<size_t>(count));
+  for (int32_t& label : labels) label = static_cast<int32_t>(random() % kClasses);
+  samples->write_labels(0, count, labels.data());
+  return samples;
+}
+
+double sign_of(double value) { return value > 0 ? 1 : value < 0 ? -1 : 0; }
+
+TEST(EngineAdversary, AStepAtMovedInputsIsThatOnSamplesThatWereMoved) {
+  // Ghosts of 13, 13 and 12 rows in a micro-batch and across several; channel 0 normalized by 1/2, channel 1 as it is.
+  constexpr int64_t kBatch = 38;
+  constexpr double kEpsilon = 0.125, kDeviation = 0.5;
+  for (const bool plain : {false, true}) {
+    Builder network = plain ? plain_network() : residual_network();
+    for (const Cut cut : {Cut(20), Cut(4), Cut(4, true), Cut(9, true)}) {
+      SCOPED_TRACE(cut);
+      Session s("reference", DataType::f64, network, 3, cut, 13, true, true, kDeviation);
+      const Owned<Samples> samples = coarse_samples(kBatch);
+      std::vector<float> weights(kBatch);
+      for (size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 5) - 1;  // of all signs, and 0
+      std::vector<double> input(kBatch * 72);
+      StepSpec spec;
+      spec.ghost = 13;
+      spec.step = 4;
+      spec.adversary = Adversary::record;
+      const LossResult clean = s.step(*samples, kBatch, spec, nullptr, input.data(), weights.data());
+      const std::vector<double> clean_gradients = s.gradients();
+      spec.mode = NormMode::batch_statistics;
+      spec.adversary = Adversary::none;
+      EXPECT_EQ(s.step(*samples, kBatch, spec, nullptr, nullptr, weights.data()).loss, clean.loss);
+      EXPECT_EQ(s.gradients(), clean_gradients) << "recording changes nothing";
+
+      spec.adversary = Adversary::apply;
+      spec.adversary_epsilon = kEpsilon;
+      std::vector<double> logits(kBatch * kClasses), wanted(kBatch * kClasses);
+      const LossResult moved = s.step(*samples, kBatch, spec, logits.data(), nullptr, weights.data());
+      const std::vector<double> gradients = s.gradients();
+      EXPECT_GT(moved.loss, clean.loss + 1e-3);
+      EXPECT_EQ(s.step(*samples, kBatch, spec, nullptr, nullptr, weights.data()).loss, moved.loss) << "signs stay";
+
+      for (double& move : input) move = kEpsilon * sign_of(move);
+      spec.adversary = Adversary::none;
+      const LossResult oracle =
+          s.step(*coarse_samples(kBatch, input), kBatch, spec, wanted.data(), nullptr, weights.data());
+      EXPECT_NEAR(moved.loss, oracle.loss, 1e-11);
+      EXPECT_EQ(moved.correct, oracle.correct);
+      expect_near(logits, wanted, 1e-12);
+      expect_near(gradients, s.gradients(), 1e-11);
+    }
+  }
+}
+
+TEST(EngineAdversary, RaisesTheLossAtTheRateOfTheGradientsNorm) {
+  // d loss / d epsilon at 0 is the sum of |gradient| / std over all input values.
+  constexpr double kDeviation = 0.25;
+  for (const bool plain : {false, true}) {
+    Builder network = plain ? plain_network() : residual_network();
+    Session s("reference", DataType::f64, network, 2, Cut(5, true), 12, true, true, kDeviation);
+    const Owned<Samples> samples = random_samples(24);
+    StepSpec spec;
+    spec.ghost = 12;
+    spec.label_smoothing = 0.1;
+    spec.mode = NormMode::batch_statistics;
+    spec.adversary = Adversary::record;
+    std::vector<double> input(24 * 72);
+    const double clean = s.step(*samples, 24, spec, nullptr, input.data()).loss / 24;
+    double rate = 0;
+    for (size_t i = 0; i < input.size(); ++i) rate += std::abs(input[i]) / (i % 2 == 0 ? kDeviation : 1);
+    spec.adversary = Adversary::apply;
+    spec.backward = false;
+    const auto rise = [&](double epsilon) {
+      spec.adversary_epsilon = epsilon;
+      return s.step(*samples, 24, spec).loss / 24 - clean;
+    };
+    EXPECT_EQ(rise(0), 0);
+    EXPECT_NEAR(rise(1e-6) / 1e-6, rate, 1e-3 * rate);
+    EXPECT_GT(rate, 0.1);
+  }
+}
+
+TEST(EngineAdversary, MovesTheAugmentedImage) {
+  // Both steps draw the same flips and crops, so that the signs meet the values that they belong to.
+  Builder network = residual_network();
+  Owned<Device> device(Device::create("reference"));
+  Owned<Lanes> lanes(Lanes::create(2));
+  EngineSpec engine_spec;
+  engine_spec.type = DataType::f64;
+  engine_spec.micro_batch = engine_spec.ghost = 12;
+  engine_spec.input_gradient = true;
+  engine_spec.load.value_scale = 1;
+  engine_spec.load.augmentation = Augmentation::pad_crop_flip;
+  Owned<Engine> engine(Engine::create(*device, *lanes, *network, engine_spec));
+  const std::vector<double> parameters = network.initial(3);
+  engine->parameters()->write_doubles(0, network.elements(), parameters.data());
+  const Owned<Samples> samples = random_samples(24);
+  const std::vector<int32_t> indices = first_rows(24);
+  StepSpec spec;
+  spec.ghost = 12;
+  spec.mode = NormMode::batch_statistics;
+  const auto step = [&](void* input) {
+    LossResult result;
+    engine->step(*samples, indices.data(), 24, nullptr, spec, nullptr, input, result);
+    return result.loss / 24;
+  };
+  spec.adversary = Adversary::record;
+  std::vector<double> input(24 * 72);
+  const double clean = step(input.data());
+  double rate = 0;
+  for (const double g : input) rate += std::abs(g);
+  spec.adversary = Adversary::apply;
+  spec.adversary_epsilon = 1e-6;
+  EXPECT_NEAR((step(nullptr) - clean) / 1e-6, rate, 1e-3 * rate);
+}
+
+Bits adversarial_bits(Builder& network, int32_t threads, Cut cut, int64_t ghost, int64_t batch, bool poison,
+                      DataType type) {
+  Owned<Samples> samples = random_samples(batch);
+  Session s("cpu", type, network, threads, cut, ghost, true, true);
+  StepSpec spec;
+  spec.ghost = ghost;
+  spec.adversary_epsilon = 0.1;
+  double loss = 0;
+  for (spec.step = 0; spec.step < 2; ++spec.step) {
+    for (const Adversary adversary : {Adversary::record, Adversary::apply}) {
+      if (poison) s.engine->poison();
+      spec.adversary = adversary;
+      loss = s.step(*samples, batch, spec).loss;
+    }
+  }
+  return {s.gradients(), s.engine->statistics() ? s.running() : std::vector<double>(), loss};
+}
+
+TEST(EngineAdversary, SameBitsOnAnyNumberOfLanes) {
+  for (const DataType type : {DataType::f32, DataType::bf16}) {
+    if (type == DataType::bf16 && !cpu_has_bfloat16()) continue;
+    for (const bool plain : {false, true}) {
+      for (const Cut cut : kCuts) {
+        SCOPED_TRACE(cut);
+        Builder network = plain ? plain_network() : wide_network();
+        const int64_t ghost = plain ? 0 : 8;
+        const Bits one = adversarial_bits(network, 1, cut, ghost, 43, false, type);
+        EXPECT_TRUE(std::isfinite(one.loss));
+        for (int32_t threads : {2, 3}) {
+          EXPECT_EQ(adversarial_bits(network, threads, cut, ghost, 43, false, type), one) << threads << " lanes";
+        }
+        EXPECT_EQ(adversarial_bits(network, 2, cut, ghost, 43, true, type), one) << "from memory that was not written";
+      }
+    }
+  }
+}
+
+TEST(EngineAdversary, AStepOfTheCpuIsThatOfTheReference) {
+  constexpr int64_t kBatch = 60;
+  const Owned<Samples> samples = random_samples(kBatch);
+  for (const bool plain : {false, true}) {
+    for (const Cut cut : {Cut(24), Cut(5), Cut(5, true)}) {
+      SCOPED_TRACE(cut);
+      Builder network = plain ? plain_network() : wide_network();
+      const auto losses = [&](const char* backend, DataType type) {
+        Session s(backend, type, network, 2, cut, 12, true, true, 0.5);
+        StepSpec spec;
+        spec.ghost = 12;
+        spec.adversary = Adversary::record;
+        const double clean = s.step(*samples, kBatch, spec).loss;
+        spec.adversary = Adversary::apply;
+        spec.adversary_epsilon = 0.1;
+        return std::pair(clean, s.step(*samples, kBatch, spec).loss);
+      };
+      const auto exact = losses("reference", DataType::f64);
+      EXPECT_GT(exact.second, 1.01 * exact.first);
+      // A sign that rounding turns is one of a value that hardly matters.
+      const auto near = [&](const std::pair<double, double>& got, double tolerance) {
+        EXPECT_NEAR(got.first, exact.first, tolerance * exact.first);
+        EXPECT_NEAR(got.second, exact.second, tolerance * exact.second);
+      };
+      near(losses("cpu", DataType::f32), 1e-5);
+      near(losses("reference", DataType::bf16), 2e-2);
+      if (cpu_has_bfloat16()) near(losses("cpu", DataType::bf16), 2e-2);
+    }
+  }
+}
+
+TEST(EngineAdversary, BatchesMayGrowAndShrink) {
+  Builder network = residual_network();
+  const Owned<Samples> samples = random_samples(50);
+  const auto rise = [&](Session& s, int64_t batch) {
+    StepSpec spec;
+    spec.ghost = 8;
+    spec.mode = NormMode::batch_statistics;
+    spec.adversary = Adversary::record;
+    const double clean = s.step(*samples, batch, spec).loss;
+    spec.adversary = Adversary::apply;
+    spec.adversary_epsilon = 0.1;
+    return s.step(*samples, batch, spec).loss - clean;
+  };
+  Session s("cpu", DataType::f32, network, 2, Cut(8), 8, true, true);
+  for (const int64_t batch : {9, 50, 3, 17, 50}) {
+    Session fresh("cpu", DataType::f32, network, 2, Cut(8), 8, true, true);
+    EXPECT_EQ(rise(s, batch), rise(fresh, batch)) << batch << " rows";
+  }
+}
+
+TEST(EngineAdversary, RefusesWhatWasNotRecordedAndGoesOn) {
+  Builder network = residual_network();
+  const Owned<Samples> samples = random_samples(20);
+  Session s("cpu", DataType::f32, network, 2, Cut(8), 8, true, true);
+  StepSpec spec;
+  spec.ghost = 8;
+  const auto refuse = [&](Session& session, int64_t batch, const std::string& part) {
+    try {
+      session.step(*samples, batch, spec);
+      ADD_FAILURE() << "no error said " << part;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+    }
+  };
+  spec.adversary = Adversary::apply;
+  refuse(s, 20, "the signs of the batch of 20 recorded, got 0 rows of them");
+  spec.adversary = Adversary::record;
+  s.step(*samples, 20, spec);
+  spec.adversary = Adversary::apply;
+  refuse(s, 16, "the signs of the batch of 16 recorded, got 20 rows of them");
+  for (const double epsilon : {-1.0, std::numeric_limits<double>::quiet_NaN(), HUGE_VAL}) {
+    spec.adversary_epsilon = epsilon;
+    refuse(s, 20, "a finite epsilon of the adversary >= 0");
+  }
+  spec.adversary_epsilon = 0.1;
+  s.step(*samples, 20, spec);
+  spec.adversary = Adversary::record;
+  spec.backward = false;
+  refuse(s, 20, "the gradient of the input to record its signs");
+  spec.backward = true;
+  Session without("cpu", DataType::f32, network, 2, Cut(8), 8);
+  refuse(without, 20, "the gradient of the input to record its signs");
+}
+
+TEST(EngineAdversary, TheInputsGradientIsMadeOnlyWhereItIsAskedFor) {
+  Builder b(6, 6, 2);
+  const int32_t conv = b.convolution(0, 2, 3, 1);
+  b.linear(b->add("add", conv, 0, true), kClasses);  // the input has two gradients
+  const Owned<Samples> samples = random_samples(16);
+  Session s("cpu", DataType::f32, b, 2, 8, 0, true, true);
+  std::vector<float> input(16 * 72);
+  StepSpec spec;
+  const auto calls = [&](Adversary adversary, void* input_gradient) {
+    spec.adversary = adversary;
+    s.engine->set_profiling(true);
+    s.engine->reset_profile();
+    s.step(*samples, 16, spec, nullptr, input_gradient);
+    int64_t sum = 0;
+    for (int32_t i = 0; i < s.engine->profile_entries(); ++i) {
+      ProfileEntry entry;
+      s.engine->profile_entry(i, entry);
+      const std::string name = s.engine->profile_name(i);
+      if (name == "input gradient" || name == "gradient add" || (entry.operation == 0 && entry.direction == 1)) {
+        sum += entry.calls;
+      }
+    }
+    return sum;
+  };
+  EXPECT_EQ(calls(Adversary::none, nullptr), 0);
+  EXPECT_EQ(calls(Adversary::none, input.data()), 2 * 3);
+  EXPECT_EQ(calls(Adversary::record, nullptr), 2 * 3);
+  EXPECT_EQ(calls(Adversary::apply, nullptr), 0);
+  EXPECT_EQ(calls(Adversary::apply, input.data()), 2 * 3);
 }
 
 // Evaluation, refusals.

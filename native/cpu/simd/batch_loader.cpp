@@ -1,4 +1,5 @@
-// One sample of a micro-batch: flipped, cropped or mapped, and normalized. See ghostbatch/samples.h.
+// One sample of a micro-batch: flipped, cropped or mapped, and normalized; and samples moved along signs. See
+// ghostbatch/samples.h.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
@@ -186,11 +187,23 @@ void load_sample(const LoadCall& call, const void* sample, void* dst) {
   }
 }
 
+template <typename T>
+void perturb(const uint8_t* signs, const float* step, int64_t period, void* dst_data, int64_t elements) {
+  T* const dst = static_cast<T*>(dst_data);
+  const vf one = set(1.0f);
+  for (int64_t start = 0; start < elements; start += period) {
+    for_each_vector(smaller(period, elements - start), [&]<bool kTail>(int64_t i, int64_t n) {
+      const vf sign = get<kTail>(signs + start + i, n) - one;
+      set_at<kTail>(dst + start + i, fma(sign, load(step + i), get<kTail>(dst + start + i, n)), n);
+    });
+  }
+}
+
 }  // namespace
 
 extern const LoaderTable loader_f32;
 extern const LoaderTable loader_bf16;
-const LoaderTable loader_f32 = {load_sample<float>};
-const LoaderTable loader_bf16 = {load_sample<bf16>};
+const LoaderTable loader_f32 = {load_sample<float>, perturb<float>};
+const LoaderTable loader_bf16 = {load_sample<bf16>, perturb<bf16>};
 
 }  // namespace ghostbatch::GHOSTBATCH_SIMD

@@ -1,4 +1,4 @@
-// ReLU, sums and dropout over flat vectors: see ghostbatch/elementwise.h.
+// ReLU, sums, dropout and signs over flat vectors: see ghostbatch/elementwise.h.
 #include "cpu/simd.h"
 #include "cpu/simd/vec.h"
 
@@ -87,11 +87,23 @@ void dropout(const void* src_data, void* dst_data, int64_t elements, uint32_t th
   }
 }
 
+template <typename T>
+void sign(const void* src_data, uint8_t* dst, int64_t elements) {
+  const T* src = static_cast<const T*>(src_data);
+  const vf one = set(1.0f);
+  for_each_vector(elements, [&]<bool kTail>(int64_t i, int64_t n) {
+    const vf value = get<kTail>(src + i, n);
+    store(dst + i, one + keep(greater(value, zero()), one) - keep(greater(zero(), value), one), n);
+  });
+}
+
 }  // namespace
 
 extern const ElementwiseTable elementwise_f32;
 extern const ElementwiseTable elementwise_bf16;
-const ElementwiseTable elementwise_f32 = {relu_forward<float>, relu_backward<float>, add<float>, dropout<float>};
-const ElementwiseTable elementwise_bf16 = {relu_forward<bf16>, relu_backward<bf16>, add<bf16>, dropout<bf16>};
+const ElementwiseTable elementwise_f32 = {relu_forward<float>, relu_backward<float>, add<float>, dropout<float>,
+                                          sign<float>};
+const ElementwiseTable elementwise_bf16 = {relu_forward<bf16>, relu_backward<bf16>, add<bf16>, dropout<bf16>,
+                                           sign<bf16>};
 
 }  // namespace ghostbatch::GHOSTBATCH_SIMD

@@ -13,7 +13,7 @@ struct DropoutKey {
   int64_t first_row = 0;   // of the batch, of the view's first row
 };
 
-/// ReLU, sums and dropout. Activations f32, bf16 or f64. Only the first `elements` are touched. In place is allowed.
+/// ReLU, sums, dropout, signs. Activations f32, bf16, f64. Only the first `elements` are touched. In place is allowed.
 class Elementwise : public Resource {
  public:
   /// dst = max(0, src); NaN stays NaN.
@@ -29,6 +29,8 @@ class Elementwise : public Resource {
                const DropoutKey& key) const;
   /// Zero elements [first, first + elements): rows that hold no sample, before a sum over rows.
   void zero(const View& dst, int64_t first, int64_t elements) const;
+  /// dst = 1 + sign(src), u8: 0, 1 or 2, and 1 where src is NaN. Not in place.
+  void sign(const View& src, const View& dst, int64_t elements) const;
   virtual const char* implementation() const = 0;
 
  protected:
@@ -39,6 +41,7 @@ class Elementwise : public Resource {
   virtual void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, uint32_t threshold,
                           double scale, const DropoutKey& key) const = 0;
   virtual void do_zero(const View& dst, int64_t first, int64_t elements) const = 0;
+  virtual void do_sign(const View& src, const View& dst, int64_t elements) const = 0;
 };
 
 /// Sums over rows: loss is the sum of weight * loss (natural log), `correct` counts rows whose first largest logit is

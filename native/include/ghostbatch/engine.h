@@ -18,6 +18,14 @@ struct EngineSpec {
   LoadSpec load;                 // height, width, channels as the network's input
 };
 
+/// What a step has to do with the adversary of its inputs: the sign of the gradient of the loss by each input value, 0
+/// where that is 0 (fast gradient sign method; Goodfellow et al. 2014, arXiv 1412.6572, section 4).
+enum class Adversary : int32_t {
+  none = 0,
+  record = 1,  // keeps the signs: a byte a value, allocated by the first step of a batch larger than those before
+  apply = 2    // moves the inputs along the signs that the last `record` kept, of the same rows in the same order
+};
+
 /// What may change from step to step.
 struct StepSpec {
   NormMode mode = NormMode::train;
@@ -32,6 +40,8 @@ struct StepSpec {
   uint64_t step = 0;            // number of the update, for dropout
   int64_t first_row = 0;        // number of the first row, for dropout: a batch in parts draws as the batch in one
   uint64_t epoch = 0;           // for augmentation
+  Adversary adversary = Adversary::none;
+  double adversary_epsilon = 0;  // how far `apply` moves inputs: see BatchLoader::perturb
 };
 
 /// Time of one operation in one direction, summed over micro-batches and lanes since `reset_profile`.
@@ -58,7 +68,7 @@ struct TraceEvent {
 /// lane, which then holds the activations of a whole ghost, or on all lanes, which meet at every batch norm and hold
 /// them once. But for that meeting lanes never wait for one another. Gradients and losses are summed over the
 /// micro-batches of a lane's ghost, then committed in order of micro-batches or ghosts, running statistics in ghost
-/// order: results have the same bits for any number of lanes. A step allocates nothing.
+/// order: results have the same bits for any number of lanes. A step allocates nothing but what Adversary says.
 /// One call at a time.
 class Engine : public Resource {
  public:
@@ -80,6 +90,7 @@ class Engine : public Resource {
   virtual void step(const Samples& samples, const int32_t* indices, int64_t batch, const float* weights,
                     const StepSpec& spec, void* logits, void* input_gradient, LossResult& result) = 0;
 
+  /// What `create` allocated.
   virtual int64_t bytes() const = 0;
   virtual int64_t micro_batch() const = 0;
   /// The implementation chosen for an operation, for logs and run folders.

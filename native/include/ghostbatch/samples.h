@@ -77,6 +77,10 @@ class BatchLoader : public Resource {
   /// dst [rows, H, W, C], labels s32 [rows] (may be null). Each index in [0, count), else an Error naming it.
   void load(const Samples& samples, const int32_t* indices, int64_t rows, uint64_t seed, uint64_t epoch, bool augment,
             const View& dst, const View* labels) const;
+  /// dst += epsilon / std[c] * (signs - 1): as if `load` had got samples that lie epsilon further along the signs, in
+  /// units of src * value_scale. Nothing is clamped to the range of the data; bf16 is rounded a second time.
+  /// signs u8 [rows, H, W, C], each 0, 1 or 2; dst [rows, H, W, C]; epsilon finite and >= 0.
+  void perturb(const View& signs, int64_t rows, double epsilon, const View& dst) const;
   const LoadSpec& spec() const { return spec_; }
   virtual const char* implementation() const = 0;
 
@@ -84,6 +88,8 @@ class BatchLoader : public Resource {
   explicit BatchLoader(const LoadSpec& spec);
   virtual void do_load(const Samples& samples, const int32_t* indices, int64_t rows, uint64_t seed, uint64_t epoch,
                        bool augment, const View& dst, const View* labels) const = 0;
+  virtual void do_perturb(const View& signs, int64_t rows, double epsilon, const View& dst) const = 0;
+  int64_t row_elements() const { return spec_.height * spec_.width * spec_.channels; }
 
   LoadSpec spec_;
 };

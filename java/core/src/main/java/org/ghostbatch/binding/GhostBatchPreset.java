@@ -41,7 +41,13 @@ public class GhostBatchPreset implements InfoMapper {
   public void map(InfoMap infoMap) {
     for (String type :
         new String[] {
-          "DataType", "NormMode", "RunningStatistics", "PoolKind", "Augmentation", "LbfgsbStatus"
+          "DataType",
+          "NormMode",
+          "RunningStatistics",
+          "PoolKind",
+          "Augmentation",
+          "Adversary",
+          "LbfgsbStatus"
         }) {
       infoMap.put(new Info("ghostbatch::" + type).enumerate());
     }
@@ -67,7 +73,9 @@ public class GhostBatchPreset implements InfoMapper {
                     "ghostbatch::Segments::Segment",
                     "ghostbatch::Segments::all")
                 .skip());
-    // Building blocks that the engine calls on raw addresses.
+    // Building blocks that the engine calls, the vectors' on raw addresses.
+    infoMap.put(
+        new Info("ghostbatch::Elementwise::sign", "ghostbatch::BatchLoader::perturb").skip());
     for (String kernel :
         new String[] {
           "fill",

@@ -28,6 +28,7 @@ public final class Engine extends NativeObject {
   private final int classes;
   private HostMemory logitsMemory = HostMemory.NONE;
   private HostMemory inputGradientMemory = HostMemory.NONE;
+  private int recorded; // rows of the last step that recorded an adversary
 
   /** Memory that the native side writes per-sample results to, kept between steps. */
   private record HostMemory(ByteBuffer buffer, Pointer pointer) {
@@ -164,7 +165,7 @@ public final class Engine extends NativeObject {
     return lanes;
   }
 
-  /** Bytes that the engine holds. */
+  /** Bytes that the engine holds, but for what {@link Adversary#RECORD} keeps. */
   public long bytes() {
     return bytes;
   }
@@ -237,6 +238,17 @@ public final class Engine extends NativeObject {
     if (spec.backward && !this.spec.backward()) {
       throw Check.bad(kind, "to be made with backward", "a forward-only one");
     }
+    if (spec.adversary == Adversary.RECORD && !(spec.backward && this.spec.inputGradient())) {
+      throw Check.bad(
+          kind, "to be made and run with the gradient of its input to record its signs", "not so");
+    }
+    if (spec.adversary == Adversary.APPLY && recorded != batch) {
+      throw Check.bad(
+          kind, "the signs of the batch of " + batch + " recorded", recorded + " rows of them");
+    }
+    if (!(spec.adversaryEpsilon >= 0 && Double.isFinite(spec.adversaryEpsilon))) {
+      throw Check.bad(kind, "a finite epsilon of the adversary >= 0", spec.adversaryEpsilon);
+    }
     DataType type = this.spec.type().parameterType();
     begin();
     try {
@@ -259,7 +271,12 @@ public final class Engine extends NativeObject {
           .seed(spec.seed)
           .step(spec.step)
           .first_row(spec.firstRow)
-          .epoch(spec.epoch);
+          .epoch(spec.epoch)
+          .adversary(spec.adversary.binding)
+          .adversary_epsilon(spec.adversaryEpsilon);
+      if (spec.adversary == Adversary.RECORD) {
+        recorded = 0;
+      }
       binding.step(
           samples.binding,
           indices,
@@ -269,6 +286,9 @@ public final class Engine extends NativeObject {
           logits == null ? null : logitsMemory.pointer,
           inputGradient == null ? null : inputGradientMemory.pointer,
           sums);
+      if (spec.adversary == Adversary.RECORD) {
+        recorded = batch;
+      }
       result.loss = sums.loss();
       result.correct = sums.correct();
       if (logits != null) {

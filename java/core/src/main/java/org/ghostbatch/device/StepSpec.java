@@ -17,6 +17,8 @@ public final class StepSpec {
   long step;
   int firstRow;
   long epoch;
+  Adversary adversary = Adversary.NONE;
+  double adversaryEpsilon;
 
   public StepSpec mode(NormMode mode) {
     this.mode = Check.present("step", "a mode", mode);
@@ -84,6 +86,21 @@ public final class StepSpec {
   /** Number of the epoch, for augmentation. */
   public StepSpec epoch(long epoch) {
     this.epoch = epoch;
+    return this;
+  }
+
+  public StepSpec adversary(Adversary adversary) {
+    this.adversary = Check.present("step", "an adversary", adversary);
+    return this;
+  }
+
+  /**
+   * How far {@link Adversary#APPLY} moves inputs, finite and >= 0: in units of src * scale of
+   * {@link LoadSpec}, so that what the network sees moves by epsilon / std[c]. Nothing is clamped
+   * to the range of the data.
+   */
+  public StepSpec adversaryEpsilon(double epsilon) {
+    this.adversaryEpsilon = epsilon;
     return this;
   }
 }

@@ -328,6 +328,7 @@ final class TrainFlags {
       require(isSet(all, "proximal"), "--proximal-steps needs --proximal", "none");
       all.put("proximal_steps", flatness.proximalSteps);
     }
+    put(all, "adversarial", flatness.adversarial);
   }
 
   private void keeping(JsonObject all) {
@@ -626,6 +627,14 @@ final class TrainFlags {
         paramLabel = "N",
         description = "Steps of the optimizer in an update of --proximal, a pass each. Default: 3.")
     Integer proximalSteps;
+
+    @Option(
+        names = "--adversarial",
+        paramLabel = "EPS",
+        description =
+            "Adversarial training: half the gradient is that at inputs moved by EPS (of a pixel's range 1; of floats as "
+                + "they are) to where the loss rises. Two passes an update. Default: 0, no.")
+    Double adversarial;
   }
 
   static final class Keeping {

@@ -20,6 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import picocli.CommandLine;
 
 /** {@code train --config}: what wins over what, what is refused and how, and that it repeats. */
@@ -72,8 +73,9 @@ class ConfigTest {
     assertThrows(UsageException.class, () -> spec("--recipe keskar --data strokes"));
   }
 
-  @Test
-  void aRunsConfigRepeatsItBitForBit() throws Exception {
+  @ParameterizedTest
+  @ValueSource(strings = {"--proximal 0.01 --proximal-steps 2", "--adversarial 0.05"})
+  void aRunsConfigRepeatsItBitForBit(String rule) throws Exception {
     Path first = folder.resolve("first");
     Path again = folder.resolve("again");
     // Nothing here is a default.
@@ -82,9 +84,10 @@ class ConfigTest {
             "train --model lenet-small --data strokes --train-samples 500 --batch-schedule 0:100,1:250 --ghost 40"
                 + " --epochs 2 --optimizer adamw --weight-decay 0.02 --beta1 0.8 --lr 0.003 --cosine"
                 + " --warmup-epochs 0.5 --lr-rule sqrt --base-batch 64 --clip 2 --gradient-noise 0.1"
-                + " --proximal 0.01 --proximal-steps 2"
                 + " --augment flip --label-smoothing 0.1 --running-stats averaged --seed 7 --micro-batch 50"
-                + " --threads 2 --quiet --out "
+                + " --threads 2 --quiet "
+                + rule
+                + " --out "
                 + first);
     assertEquals(0, trained.status(), trained::err);
     Cli repeated =

@@ -71,6 +71,9 @@ class UsageTest {
         TRAIN + "--proximal 0",
         TRAIN + "--proximal-steps 3",
         TRAIN + "--proximal 0.001 --proximal-steps 0",
+        TRAIN + "--adversarial -0.1",
+        TRAIN + "--adversarial NaN",
+        TRAIN + "--adversarial 0.1 --sam 0.05",
         TRAIN + "--augment mirror",
         TRAIN + "--label-smoothing 1",
         TRAIN + "--running-stats median",
@@ -233,7 +236,7 @@ class UsageTest {
   }
 
   @Test
-  void sharpnessAwareAndConservativeTrainingTakeTheirFlags() {
+  void sharpnessAwareConservativeAndAdversarialTrainingTakeTheirFlags() {
     String train = "--model f1 --data mnist --batch 256 --updates 10 ";
     TrainingSpec plain = spec(train.strip());
     assertEquals(0, plain.sam() + plain.asam() + plain.samGroup() + plain.proximal());
@@ -245,6 +248,9 @@ class UsageTest {
     TrainingSpec conservative = spec(train + "--proximal 1e-3 --proximal-steps 5");
     assertEquals(1e-3, conservative.proximal());
     assertEquals(5, conservative.proximalSteps());
+    assertEquals(0, plain.adversarial());
+    assertEquals(0.25, spec(train + "--adversarial 0.25").adversarial());
+    assertEquals(0, spec(train + "--adversarial 0").adversarial());
   }
 
   @Test

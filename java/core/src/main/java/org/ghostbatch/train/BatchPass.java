@@ -1,5 +1,6 @@
 package org.ghostbatch.train;
 
+import org.ghostbatch.device.Adversary;
 import org.ghostbatch.device.Engine;
 import org.ghostbatch.device.LossResult;
 import org.ghostbatch.device.NormMode;
@@ -56,17 +57,31 @@ final class BatchPass {
    * are reported, and whose statistics enter batch norm's running ones.
    */
   void first(int from, int to) {
-    run(NormMode.TRAIN, from, to);
+    first(Adversary.NONE, from, to);
+  }
+
+  /** The first pass over the batch, after which {@link #adversarial} knows where losses rise. */
+  void firstWithAdversary() {
+    first(Adversary.RECORD, 0, count);
+  }
+
+  private void first(Adversary adversary, int from, int to) {
+    run(NormMode.TRAIN, adversary, from, to);
     loss += result.loss();
     correct += result.correct();
   }
 
   /** Another pass over rows [from, to), at other parameters. */
   void again(int from, int to) {
-    run(NormMode.BATCH_STATISTICS_WITHOUT_UPDATE, from, to);
+    run(NormMode.BATCH_STATISTICS_WITHOUT_UPDATE, Adversary.NONE, from, to);
   }
 
-  private void run(NormMode mode, int from, int to) {
+  /** Another pass over the batch, at inputs moved by the step's epsilon to where losses rise. */
+  void adversarial() {
+    run(NormMode.BATCH_STATISTICS_WITHOUT_UPDATE, Adversary.APPLY, 0, count);
+  }
+
+  private void run(NormMode mode, Adversary adversary, int from, int to) {
     int size = to - from;
     int[] ownRows = rows;
     float[] ownFactors = factors;
@@ -82,7 +97,7 @@ final class BatchPass {
         ownFactors = partFactors;
       }
     }
-    step.mode(mode).firstRow(from);
+    step.mode(mode).adversary(adversary).firstRow(from);
     engine.step(samples, ownRows, size, ownFactors, step, null, null, result);
   }
 

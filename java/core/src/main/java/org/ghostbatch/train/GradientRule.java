@@ -9,7 +9,7 @@ import org.ghostbatch.device.VectorKernels;
  * keeps lasts for one update: a checkpoint holds none of it. Same bits on any number of threads.
  */
 sealed interface GradientRule extends AutoCloseable
-    permits GradientRule.Plain, SharpnessAware, Proximal {
+    permits GradientRule.Plain, SharpnessAware, Proximal, Adversarial {
   /** The gradient of the batch as it is. */
   record Plain() implements GradientRule {
     @Override
@@ -30,7 +30,10 @@ sealed interface GradientRule extends AutoCloseable
     if (spec.sam() > 0 || spec.asam() > 0) {
       return new SharpnessAware(spec, device, vectors, engine);
     }
-    return spec.proximal() > 0 ? new Proximal(spec, device, vectors, engine) : new Plain();
+    if (spec.proximal() > 0) {
+      return new Proximal(spec, device, vectors, engine);
+    }
+    return spec.adversarial() > 0 ? new Adversarial(device, vectors, engine) : new Plain();
   }
 
   /** Steps that the optimizer makes in an update, each with a gradient of its own. */

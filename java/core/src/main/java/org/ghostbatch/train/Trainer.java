@@ -288,6 +288,19 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
+    /**
+     * Adversarial training: updates follow the mean of the gradients at the inputs and at inputs
+     * moved by epsilon to where the loss rises, value by value, a second pass over the batch
+     * (Goodfellow et al. 2014, arXiv 1412.6572, section 6); 0: none.
+     *
+     * @param epsilon in units of the input before mean and standard deviation are taken out: 1 is
+     *     the range of bytes, floats count as they are
+     */
+    public Builder adversarial(double epsilon) {
+      spec.adversarial(epsilon);
+      return this;
+    }
+
     public Builder augmentation(Augmentation augmentation) {
       spec.augmentation(augmentation);
       return this;
@@ -560,7 +573,7 @@ public final class Trainer implements AutoCloseable {
             ghost,
             MicroBatch.ghostPerLane(network, asked),
             true,
-            false,
+            spec.adversarial() > 0,
             load(network, normalization, spec));
     engine = device.engine(lanes, networkPlan, engineSpec);
     vectors = device.vectors(lanes);
@@ -588,6 +601,7 @@ public final class Trainer implements AutoCloseable {
         .ghost(spec.ghost())
         .augment(spec.augmentation() != Augmentation.NONE)
         .labelSmoothing(spec.labelSmoothing())
+        .adversaryEpsilon(spec.adversarial())
         .seed(spec.seed());
     evaluationStep.mode(NormMode.RUNNING).backward(false).dropout(false).augment(false);
     if (profiling) {

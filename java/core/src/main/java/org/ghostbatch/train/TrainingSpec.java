@@ -46,6 +46,8 @@ import org.ghostbatch.optim.Sgd;
  *     multiple of the ghost batch; 0: the whole batch
  * @param proximal lambda of conservative training, which keeps an update near its start; 0: none
  * @param proximalSteps steps of the optimizer in an update of conservative training
+ * @param adversarial epsilon of adversarial training, in units of the input before mean and
+ *     standard deviation are taken out: 1 is the range of bytes, floats count as they are; 0: none
  * @param labelSmoothing in [0, 1)
  * @param ema d of the moving average w_e = d w_e + (1 - d) w of the weights; 0: none
  * @param swaFrom whole epochs after which stochastic weight averaging starts; -1: none
@@ -85,6 +87,7 @@ public record TrainingSpec(
     int samGroup,
     double proximal,
     int proximalSteps,
+    double adversarial,
     Augmentation augmentation,
     double labelSmoothing,
     double ema,
@@ -206,6 +209,12 @@ public record TrainingSpec(
               TrainingSpec::proximalSteps,
               JsonObject::getInt,
               Builder::proximalSteps),
+          Member.orNull(
+              "adversarial",
+              TrainingSpec::adversarial,
+              0.0,
+              JsonObject::getDouble,
+              Builder::adversarial),
           Member.text(
               "augment", TrainingSpec::augmentation, Augmentation::of, Builder::augmentation),
           Member.of(
@@ -293,7 +302,7 @@ public record TrainingSpec(
     }
     notNegative("a gradient norm to clip at", clipGradientNorm);
     notNegative("gradient noise", gradientNoise);
-    checkRule(sam, asam, samGroup, proximal, proximalSteps);
+    checkRule(sam, asam, samGroup, proximal, proximalSteps, adversarial);
     if (samGroup > 0 && ghost > 0 && samGroup % ghost != 0) {
       throw Check.bad(KIND, "a SAM group of whole ghosts, a multiple of " + ghost, samGroup);
     }
@@ -340,10 +349,16 @@ public record TrainingSpec(
   }
 
   private static void checkRule(
-      double sam, double asam, int samGroup, double proximal, int proximalSteps) {
+      double sam,
+      double asam,
+      int samGroup,
+      double proximal,
+      int proximalSteps,
+      double adversarial) {
     notNegative("a radius of SAM", sam);
     notNegative("a radius of ASAM", asam);
     notNegative("a lambda of conservative training", proximal);
+    notNegative("an epsilon of adversarial training", adversarial);
     atLeast("a SAM group", samGroup, 0);
     atLeast("proximal steps", proximalSteps, 1);
     List<String> rules = new ArrayList<>();
@@ -356,8 +371,12 @@ public record TrainingSpec(
     if (proximal > 0) {
       rules.add("proximal");
     }
+    if (adversarial > 0) {
+      rules.add("adversarial");
+    }
     if (rules.size() > 1) {
-      throw Check.bad(KIND, "at most one of sam, asam and proximal", String.join(" and ", rules));
+      throw Check.bad(
+          KIND, "at most one of sam, asam, proximal and adversarial", String.join(" and ", rules));
     }
     if (samGroup > 0 && sam == 0 && asam == 0) {
       throw Check.bad(KIND, "sam or asam for SAM groups", "neither");
@@ -523,6 +542,7 @@ public record TrainingSpec(
     private int samGroup;
     private double proximal;
     private int proximalSteps = PROXIMAL_STEPS;
+    private double adversarial;
     private Augmentation augmentation = Augmentation.NONE;
     private double labelSmoothing;
     private double ema;
@@ -667,6 +687,12 @@ public record TrainingSpec(
       return this;
     }
 
+    /** Epsilon of adversarial training, or 0 for none. */
+    public Builder adversarial(double epsilon) {
+      this.adversarial = epsilon;
+      return this;
+    }
+
     public Builder augmentation(Augmentation augmentation) {
       this.augmentation = augmentation;
       return this;
@@ -797,6 +823,7 @@ public record TrainingSpec(
           samGroup,
           proximal,
           proximalSteps,
+          adversarial,
           augmentation,
           labelSmoothing,
           ema,

@@ -15,6 +15,7 @@ import java.util.function.Supplier;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.AdamStep;
+import org.ghostbatch.device.Adversary;
 import org.ghostbatch.device.Augmentation;
 import org.ghostbatch.device.BatchLoader;
 import org.ghostbatch.device.Convolution;
@@ -1090,6 +1091,9 @@ final class Scenarios {
     long step = c.offset("step", 1);
     int firstRow = c.count("first row", 0);
     long epoch = c.offset("epoch", 1);
+    Adversary validAdversary = gradient ? c.pick(Adversary.NONE, Adversary.RECORD) : Adversary.NONE;
+    Adversary adversary = c.option("adversary", validAdversary, Adversary.values());
+    double epsilon = c.real("epsilon", 0.1);
     StepSpec spec = c.present("step", new StepSpec());
     LossResult result = c.present("result", new LossResult());
     int operation = c.count("operation", 2);
@@ -1115,7 +1119,9 @@ final class Scenarios {
             .seed(seed)
             .step(step)
             .firstRow(firstRow)
-            .epoch(epoch);
+            .epoch(epoch)
+            .adversary(adversary)
+            .adversaryEpsilon(epsilon);
       }
       made.step(from.get(), indices, batch, weights, spec, logits, inputGradient, result);
       if (what == 1) {
@@ -1273,6 +1279,7 @@ final class Scenarios {
     int group = c.count("sam group", 0);
     double proximal = c.real("proximal", 0);
     int steps = c.count("proximal steps", 3);
+    double adversarial = c.real("adversarial", 0);
     Augmentation augmentation = c.option("augmentation", Augmentation.NONE, Augmentation.values());
     double smoothing = c.real("label smoothing", 0.1);
     String backend = c.option("backend", "cpu", "cuda", "", "gpu");
@@ -1300,6 +1307,7 @@ final class Scenarios {
               .samGroup(group)
               .proximal(proximal)
               .proximalSteps(steps)
+              .adversarial(adversarial)
               .augmentation(augmentation)
               .labelSmoothing(smoothing)
               .backend(backend)

@@ -13,12 +13,15 @@ import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.Augmentation;
+import org.ghostbatch.device.BatchLoader;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
+import org.ghostbatch.device.LoadSpec;
 import org.ghostbatch.device.LossResult;
 import org.ghostbatch.device.NormMode;
 import org.ghostbatch.device.Samples;
 import org.ghostbatch.device.StepSpec;
+import org.ghostbatch.device.Tensor;
 import org.ghostbatch.nn.Parameter;
 import org.ghostbatch.optim.Optimizer;
 import org.ghostbatch.random.Shuffle;
@@ -26,7 +29,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** SAM, ASAM and conservative training against the papers' formulas in plain doubles. */
+/** SAM, ASAM, conservative and adversarial training against the papers' formulas in doubles. */
 class GradientRuleTest {
   private static final Dataset TRAIN = TinyData.of(200, 1);
   private static final double CLIP = 0.5;
@@ -61,6 +64,7 @@ class GradientRuleTest {
     private Samples samples;
     private int[] rows;
     private float[] factors;
+    private long epoch;
 
     Oracle(Trainer trainer) {
       this.trainer = trainer;
@@ -71,6 +75,7 @@ class GradientRuleTest {
       this.samples = samples;
       this.rows = rows;
       this.factors = factors;
+      this.epoch = epoch;
       step.step(update).epoch(epoch);
     }
 
@@ -89,6 +94,44 @@ class GradientRuleTest {
     @Override
     public void close() {
       trainer.close();
+    }
+  }
+
+  /**
+   * Gradient at w and at inputs that go {@code move} steps of a byte to where the loss rises, by
+   * samples that are what the loader makes of the batch, moved.
+   */
+  private static double[] adversarial(Oracle oracle, double[] w, int move) {
+    Trainer trainer = oracle.trainer;
+    Device device = trainer.device();
+    int count = oracle.rows.length;
+    float[] input = new float[count * 64];
+    trainer.engine().parameters().copyFrom(w);
+    trainer.engine().parametersChanged();
+    StepSpec step = oracle.step.mode(NormMode.BATCH_STATISTICS_WITHOUT_UPDATE);
+    LossResult result = new LossResult();
+    trainer
+        .engine()
+        .step(oracle.samples, oracle.rows, count, oracle.factors, step, null, input, result);
+    LoadSpec load = Trainer.load(trainer.network(), TRAIN.normalization(), trainer.spec());
+    try (BatchLoader loader = device.batchLoader(load);
+        Tensor loaded = device.tensor(DataType.F64, count, 8, 8, 1);
+        Tensor labels = device.tensor(DataType.S32, count);
+        Samples moved = device.samples(DataType.F32, count, 8, 8, 1, 4)) {
+      loader.load(oracle.samples, oracle.rows, count, 3, oracle.epoch, true, loaded, labels);
+      double[] values = loaded.toDoubles();
+      float[] pixels = new float[values.length];
+      for (int i = 0; i < pixels.length; i++) {
+        long pixel = Math.round((values[i] * 0.2 + 0.3) * 255);
+        pixels[i] = (float) (pixel + move * Math.signum(input[i]));
+      }
+      moved.write(0, count, pixels);
+      moved.writeLabels(0, count, labels.toInts());
+      int[] all = IntStream.range(0, count).toArray();
+      step.augment(false);
+      trainer.engine().step(moved, all, count, oracle.factors, step, null, null, result);
+      step.augment(true);
+      return trainer.engine().gradients().toDoubles();
     }
   }
 
@@ -180,6 +223,32 @@ class GradientRuleTest {
         });
   }
 
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "24 | 60 | 20 | " + SGD,
+        "24 | 60 | 20 | " + ADAM,
+        "8 | 50 | 0 | " + SGD,
+        "60 | 59 | 24 | " + SGD,
+        "24 | 59 | -1 | " + ADAM
+      })
+  void adversarialUpdatesFollowTheirFormula(int move, int batch, int ghost, String optimizer) {
+    follow(
+        batch,
+        ghost,
+        optimizer,
+        b -> b.adversarial(move / 255.0),
+        (oracle, formula) -> {
+          double[] w = formula.w.clone();
+          double[] clean = oracle.gradient(w, 0, batch, NormMode.BATCH_STATISTICS_WITHOUT_UPDATE);
+          double[] half = Arrays.stream(clean).map(g -> g / 2).toArray();
+          double[] mean = sum(half, 0.5, adversarial(oracle, w, move));
+          descend(formula, mean);
+          return mean;
+        });
+  }
+
   private static void descend(UpdaterTest.Formula formula, double[] gradient) {
     double scale = Math.min(1, CLIP / UpdaterTest.Formula.norm(gradient));
     formula.updates++;
@@ -203,7 +272,11 @@ class GradientRuleTest {
                 .microBatch(16)
                 .on(device);
         Oracle oracle =
-            new Oracle(builder(batch, ghost).precision(DataType.F64).microBatch(60).on(device))) {
+            new Oracle(
+                kind.apply(builder(batch, ghost))
+                    .precision(DataType.F64)
+                    .microBatch(60)
+                    .on(device))) {
       trainer.prepare(TRAIN);
       oracle.trainer.prepare(TRAIN);
       UpdaterTest.Formula formula = new UpdaterTest.Formula(settings, trainer.model().parameters());
@@ -252,6 +325,7 @@ class GradientRuleTest {
     assertArrayEquals(first, train(builder(60, 20).sam(0.3).samGroup(20), 60, 0));
     assertArrayEquals(first, train(builder(60, 20).asam(3), 60, 0));
     assertArrayEquals(first, train(builder(60, 20).proximal(1), 60, 0));
+    assertArrayEquals(first, train(builder(60, 20).adversarial(0.1), 60, 0));
   }
 
   @Test
@@ -266,6 +340,8 @@ class GradientRuleTest {
     double[] plain = train(builder(60, 20), 60, 0.05);
     assertArrayEquals(plain, train(builder(60, 20).proximal(1).proximalSteps(1), 60, 0.05));
     assertFalse(Arrays.equals(plain, trained.get(0)));
+    assertArrayEquals(plain, train(builder(60, 20).adversarial(0), 60, 0.05));
+    assertFalse(Arrays.equals(plain, train(builder(60, 20).adversarial(1e-3), 60, 0.05)));
     // A last batch that one group holds.
     assertArrayEquals(
         train(builder(60, 20).sam(0.3), 30, 0.05),

@@ -66,7 +66,8 @@ class ResumeTest {
     AVERAGED(b -> b.swaFrom(1)),
     SHARPNESS_AWARE(b -> b.sam(0.05).samGroup(64)),
     ADAPTIVE(b -> b.asam(0.5).augmentation(Augmentation.FLIP)),
-    CONSERVATIVE(b -> b.proximal(0.1).optimizer(Adam.of()).learningRate(0.003));
+    CONSERVATIVE(b -> b.proximal(0.1).optimizer(Adam.of()).learningRate(0.003)),
+    ADVERSARIAL(b -> b.adversarial(0.05).augmentation(Augmentation.PAD_CROP_FLIP));
 
     private final UnaryOperator<Trainer.Builder> settings;
 

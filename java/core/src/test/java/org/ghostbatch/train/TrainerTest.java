@@ -122,7 +122,8 @@ class TrainerTest {
             b -> b.gradientNoise(0.5).clipGradientNorm(0.1).labelSmoothing(0.1).microBatch(32),
             b -> b.sam(0.05).samGroup(64).gradientNoise(0.1),
             b -> b.asam(0.5),
-            b -> b.proximal(0.1).optimizer(Adam.of()).learningRate(0.003));
+            b -> b.proximal(0.1).optimizer(Adam.of()).learningRate(0.003),
+            b -> b.adversarial(0.1).augmentation(Augmentation.FLIP).gradientNoise(0.1));
     for (Sequential layers : List.of(TinyData.convolutional(), TinyData.withoutNorm())) {
       for (UnaryOperator<Trainer.Builder> kind : kinds) {
         Outcome one = fit("cpu", TRAIN, kind.apply(builder(layers)).threads(1));
@@ -469,7 +470,8 @@ class TrainerTest {
             b -> b,
             b -> b.optimizer(Adam.of()),
             b -> b.asam(0.5).samGroup(8).gradientNoise(0.1),
-            b -> b.proximal(0.1));
+            b -> b.proximal(0.1),
+            b -> b.adversarial(0.1));
     for (int kind = 0; kind < kinds.size(); kind++) {
       Trainer.Builder builder =
           builder(TinyData.convolutional())
@@ -491,12 +493,14 @@ class TrainerTest {
   void nothingIsLeftBehind() {
     long before = Device.liveBytes();
     try (Device device = Device.of("cpu", 2)) {
-      for (int i = 0; i < 3; i++) {
+      for (int i = 0; i < 4; i++) {
         Trainer.Builder builder = builder(TinyData.convolutional());
         if (i == 1) {
           builder.sam(0.05).samGroup(64);
         } else if (i == 2) {
           builder.proximal(0.1);
+        } else if (i == 3) {
+          builder.adversarial(0.1);
         }
         try (Trainer trainer = builder.on(device)) {
           trainer.fit(TRAIN, TEST);

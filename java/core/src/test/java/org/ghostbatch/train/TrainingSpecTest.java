@@ -75,6 +75,10 @@ class TrainingSpecTest {
             Json.parseObject("{\"batch\": 100, \"epochs\": 2, \"resolved\": {}}")));
     TrainingSpec grouped = small().ghost(25).asam(0.5).samGroup(50).build();
     assertEquals(grouped, TrainingSpec.fromJson(Json.parseObject(Json.write(grouped.toJson()))));
+    TrainingSpec adversarial = small().adversarial(0.1).build();
+    assertEquals(0.1, adversarial.toJson().getDouble("adversarial"));
+    assertEquals(
+        adversarial, TrainingSpec.fromJson(Json.parseObject(Json.write(adversarial.toJson()))));
     TrainingSpec updates = small().updates(10).build();
     assertEquals(updates, TrainingSpec.fromJson(updates.toJson()));
   }
@@ -96,10 +100,13 @@ class TrainingSpecTest {
     refused("a radius of SAM, finite", small().sam(-0.1));
     refused("a radius of ASAM, finite", small().asam(Double.POSITIVE_INFINITY));
     refused("a lambda of conservative training, finite", small().proximal(Double.NaN));
-    refused("at most one of sam, asam and proximal, got sam and asam", small().sam(0.05).asam(0.5));
-    refused(
-        "at most one of sam, asam and proximal, got asam and proximal",
-        small().asam(0.5).proximal(0.001));
+    refused("an epsilon of adversarial training, finite", small().adversarial(-0.1));
+    refused("an epsilon of adversarial training, finite", small().adversarial(Double.NaN));
+    String one = "at most one of sam, asam, proximal and adversarial, got ";
+    refused(one + "sam and asam", small().sam(0.05).asam(0.5));
+    refused(one + "asam and proximal", small().asam(0.5).proximal(0.001));
+    refused(one + "proximal and adversarial", small().proximal(0.001).adversarial(0.1));
+    refused(one + "sam and adversarial", small().sam(0.05).adversarial(0.1));
     refused("a SAM group >= 0", small().sam(0.05).samGroup(-1));
     refused("sam or asam for SAM groups, got neither", small().samGroup(50));
     refused(

@@ -64,6 +64,7 @@ struct Lane {
   LossResult part_loss;
   Block scratch;
   std::vector<int64_t> places;  // values per channel of each ghost
+  std::vector<int64_t> rows;    // of its part of each operation's gradient
 };
 
 class PassEngine : public Engine {
@@ -80,6 +81,7 @@ class PassEngine : public Engine {
       statistics_.reset(Tensor::create(device, type, c_->graph.statistics()));
       statistics_update_ = std::make_unique<RunningStatisticsUpdate>(c_->graph, statistics_->view());
     }
+    squares_.resize(c_->kernels.size());
     packed_ = Block(device, c_->packed_bytes);
     sums_ = Block(device, c_->sum_elements * size_of(type));
     partials_ = Block(device, c_->partial_bytes(threads));
@@ -90,6 +92,7 @@ class PassEngine : public Engine {
       lane.part = Block(device, c_->part_elements * size_of(type));
       lane.scratch = Block(device, c_->scratch_bytes);
       lane.places.resize(static_cast<size_t>(c_->ghosts_per_micro_batch));
+      lane.rows.resize(c_->kernels.size());
     }
     micros_.resize(static_cast<size_t>(c_->arenas(threads)));
     for (size_t i = 0; i < micros_.size(); ++i) {
@@ -120,6 +123,12 @@ class PassEngine : public Engine {
   Tensor* gradients() override { return gradients_.get(); }
   Tensor* statistics() override { return statistics_.get(); }
   void parameters_changed() override { packed_valid_ = false; }
+  double part_squares() const override {
+    double sum = 0;
+    for (const double square : squares_) sum += square;
+    return sum;
+  }
+  int64_t parts() const override { return parts_; }
   int64_t bytes() const override { return bytes_; }
   int64_t micro_batch() const override { return c_->spec.micro_batch; }
   void poison() override { fill_arenas(0xFF); }  // all bits set: a NaN in every floating-point type
@@ -148,6 +157,8 @@ class PassEngine : public Engine {
     batch_ = batch;
     if (spec.adversary == Adversary::record) make_room_for_signs();
     result_ = {};
+    parts_ = 0;
+    std::fill(squares_.begin(), squares_.end(), 0.0);
     failure_ = nullptr;
     sums_in_order_.begin();
 
@@ -157,6 +168,7 @@ class PassEngine : public Engine {
     ghost_rows_ = batch / ghosts_;
     longer_ghosts_ = batch % ghosts_;
     const int64_t longest = ghost_rows_ + (longer_ghosts_ > 0 ? 1 : 0);
+    shared_ = normalizing && longest > c_->spec.micro_batch && !c_->spec.ghost_per_lane;
     if (normalizing && spec.mode == NormMode::train) {
       statistics_update_->begin(spec.running_statistics, spec.momentum, ghosts_);
     }
@@ -171,11 +183,11 @@ class PassEngine : public Engine {
         ghosts_per_micro_ = std::max<int64_t>(1, fit);
         on_lanes((ghosts_ + ghosts_per_micro_ - 1) / ghosts_per_micro_,
                  [this](int64_t index, int32_t lane) { run_ghosts(index, lane); });
-      } else if (c_->spec.ghost_per_lane) {
-        on_lanes(ghosts_, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
-      } else {
+      } else if (shared_) {
         int64_t micros = 0;
         for (int64_t ghost = 0; ghost < ghosts_; ++ghost) micros += share_span(ghost, micros);
+      } else {
+        on_lanes(ghosts_, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
       }
     } catch (...) {
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -296,6 +308,7 @@ class PassEngine : public Engine {
       }
     }
     if (spec.backward && !c_->spec.backward) throw Error("[engine] needs to be compiled with backward to give gradients");
+    if (spec.part_norms && !spec.backward) throw Error("[engine] needs a step with backward for norms of parts");
     if (input_gradient != nullptr && !(spec.backward && c_->spec.input_gradient)) {
       throw Error("[engine] needs to be compiled and run with the gradient of the input to give it");
     }
@@ -507,7 +520,9 @@ class PassEngine : public Engine {
       execute(instruction, micro, lane);
       profile_.record(lane, static_cast<size_t>(i), start, micro.index);
       if (sum >= 0 && !micro.first) add_part(sum, micro, lane);
-      if (sum >= 0 && micro.last) commit(sum, micro.index, lane, micro.index);
+      if (sum < 0 || !micro.last) continue;
+      if (is_gradient(sum)) rows_of(sum, lane) = micro.first ? micro.rows : micro.span->rows;
+      commit(sum, micro.index, lane, micro.index);
     }
   }
 
@@ -536,6 +551,10 @@ class PassEngine : public Engine {
   static int32_t gradient_sum(int32_t operation) { return 2 * operation; }
   static int32_t statistics_sum(int32_t operation) { return 2 * operation + 1; }
   int32_t loss_sum() const { return static_cast<int32_t>(2 * c_->kernels.size()); }
+  bool is_gradient(int32_t sum) const { return sum % 2 == 0 && sum != loss_sum(); }
+  int64_t& rows_of(int32_t gradient_sum, int32_t lane) {
+    return lanes_state_[static_cast<size_t>(lane)].rows[static_cast<size_t>(gradient_sum / 2)];
+  }
 
   /// The sum that an instruction adds to, or -1. A ghost larger than a micro-batch adds those of a norm where it meets.
   int32_t sum_of(const Instruction& instruction, const Micro& micro) const {
@@ -602,6 +621,7 @@ class PassEngine : public Engine {
     if (sum == loss_sum()) {
       result_.loss += lane.loss.loss;
       result_.correct += lane.loss.correct;
+      ++parts_;
       return;
     }
     const size_t i = static_cast<size_t>(sum / 2);
@@ -630,7 +650,45 @@ class PassEngine : public Engine {
       add(diff_gamma(k, lane), slice(gradients, op.weights_offset, channels), first);
       add(diff_beta(k, lane), slice(gradients, op.bias_offset, channels), first);
     }
+    if (step_->part_norms) squares_[i] += part_square(i, lane, by);
   }
+
+  /// n ||G||^2 of the part of a gradient that lies in a lane's memory as G n / B, for n of the batch's B rows. Weights
+  /// are brought to their natural layout in the place that their sum takes at the end of the step.
+  double part_square(size_t i, const Lane& lane, int32_t by) const {
+    const Kernels& k = c_->kernels[i];
+    if (k.norm && shared_) return shared_norm_square(k.norm->spec().channels);
+    double square = 0;
+    if (k.norm) {
+      square = square_of(diff_gamma(k, lane)) + square_of(diff_beta(k, lane));
+    } else {
+      const AffineGradient part = lane_gradient(k, lane);
+      View weights = part.weights;
+      if (k.affine->packs_diff_weights()) {
+        weights = slice(gradients_->view(), c_->graph.list()[i].weights_offset, k.affine->weights_elements());
+        k.affine->unpack_diff_weights(part.weights, weights, scratch(by));
+      }
+      square = square_of(weights) + (part.bias.data != nullptr ? square_of(part.bias) : 0);
+    }
+    return of_rows(square, lane.rows[i]);
+  }
+
+  /// The same of a norm where lanes share a ghost: the parts are its micro-batches, as of the other gradients, whose
+  /// sums lie in the order beta, gamma.
+  double shared_norm_square(int64_t channels) const {
+    const Span& span = spans_.front();
+    double square = 0;
+    for (int32_t m = 0; m < span.count; ++m) {
+      square += of_rows(square_of(partial(span.micros[m], channels)), span.micros[m].rows);
+    }
+    return square;
+  }
+
+  double of_rows(double square, int64_t rows) const {
+    const double batch = static_cast<double>(batch_);
+    return batch * batch / static_cast<double>(rows) * square;
+  }
+  double square_of(const View& x) const { return c_->vectors->dot_block(x.data, x.data, x.type, x.elements); }
 
   // Batch norm.
 
@@ -705,6 +763,7 @@ class PassEngine : public Engine {
       set(gamma, c, span.sums[static_cast<size_t>(channels + c)]);
     }
     record(lane, kCommit, start, span.traced);
+    rows_of(gradient_sum(operation), lane) = span.rows;
     commit(gradient_sum(operation), span.ghost, lane, span.traced);
   }
 
@@ -759,7 +818,10 @@ class PassEngine : public Engine {
   int64_t batch_ = 0;
   int64_t ghosts_ = 0, ghost_rows_ = 0, longer_ghosts_ = 0;  // the first `longer_ghosts_` have one row more
   int64_t ghosts_per_micro_ = 0;
+  bool shared_ = false;  // all lanes run one ghost at a time
   LossResult result_;
+  int64_t parts_ = 0;
+  std::vector<double> squares_;  // of each operation's gradient, over the parts so far
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
 };

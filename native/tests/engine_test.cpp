@@ -1,4 +1,5 @@
-// Passes, lanes, ordered commits, ghosts that span micro-batches: on the reference backend in f64, and on cpu in f32.
+// Passes, lanes, ordered commits, ghosts that span micro-batches, norms of parts: on the reference backend in f64, and
+// on cpu in f32.
 #include "ghostbatch/engine.h"
 
 #include <gtest/gtest.h>
@@ -735,6 +736,228 @@ TEST(EngineDeterminism, NothingReadsMemoryThatWasNotWritten) {
       EXPECT_EQ(run_bits(network, 2, cut, ghost, 43, true), run_bits(network, 2, cut, ghost, 43, false));
     }
   }
+}
+
+// Norms of parts.
+
+/// A step with the norms of its parts, of rows [0, batch).
+struct Parts {
+  double squares;
+  int64_t count;
+};
+
+Parts parts_of(Session& s, const Samples& samples, int64_t batch, StepSpec spec, const float* weights = nullptr) {
+  spec.part_norms = true;
+  s.step(samples, batch, spec, nullptr, nullptr, weights);
+  return {s.engine->part_squares(), s.engine->parts()};
+}
+
+double square(const std::vector<double>& x) {
+  double sum = 0;
+  for (const double value : x) sum += value * value;
+  return sum;
+}
+
+/// sum_k n_k ||G_k||^2 from a step of its own for each part, rows [ends[k - 1], ends[k]).
+double part_squares(Session& s, const Samples& samples, const std::vector<int64_t>& ends, StepSpec spec,
+                    const float* weights = nullptr) {
+  const std::vector<int32_t> indices = first_rows(ends.back());
+  double sum = 0;
+  int64_t first = 0;
+  for (const int64_t end : ends) {
+    spec.first_row = first;
+    LossResult part;
+    s.engine->step(samples, indices.data() + first, end - first, weights == nullptr ? nullptr : weights + first, spec,
+                   nullptr, nullptr, part);
+    sum += static_cast<double>(end - first) * square(s.gradients());
+    first = end;
+  }
+  return sum;
+}
+
+std::vector<int64_t> micro_batch_ends(int64_t batch, int64_t rows) {
+  std::vector<int64_t> ends;
+  for (int64_t end = rows; end < batch; end += rows) ends.push_back(end);
+  ends.push_back(batch);
+  return ends;
+}
+
+struct PartsCase {
+  bool plain;
+  Cut cut;
+  int64_t ghost;
+  std::vector<int64_t> ends;
+};
+
+/// Without norms, micro-batches; then ghosts of 9 and 8 rows: two in a micro-batch, one, and one in 2 and 3.
+const std::vector<PartsCase> kParts = {{true, Cut(7), 0, micro_batch_ends(43, 7)},
+                                       {true, Cut(64), 0, {43}},
+                                       {false, Cut(18), 9, {18, 35, 43}},
+                                       {false, Cut(9), 9, {9, 18, 27, 35, 43}},
+                                       {false, Cut(5, true), 9, {9, 18, 27, 35, 43}},
+                                       {false, Cut(4, true), 9, {9, 18, 27, 35, 43}},
+                                       {false, Cut(8, true), 9, {9, 18, 27, 35, 43}}};
+
+TEST(EnginePartNorms, AreThoseOfStepsOfTheirOwn) {
+  Owned<Samples> samples = random_samples(43);
+  std::vector<float> weights(43);
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = 0.5f + 0.125f * static_cast<float>(i % 7);
+  for (const PartsCase& c : kParts) {
+    SCOPED_TRACE(testing::Message() << c.cut << ", ghost " << c.ghost);
+    for (const float* factors : {static_cast<const float*>(nullptr), static_cast<const float*>(weights.data())}) {
+      Builder network = c.plain ? plain_network() : residual_network();
+      StepSpec spec;
+      spec.ghost = c.ghost;
+      spec.step = 5;
+      spec.mode = NormMode::batch_statistics;
+      Session own("reference", DataType::f64, network, 1, 64, c.ghost == 0 ? 0 : 64);
+      const double wanted = part_squares(own, *samples, c.ends, spec, factors);
+      Session s("reference", DataType::f64, network, 2, c.cut, c.ghost);
+      const Parts parts = parts_of(s, *samples, 43, spec, factors);
+      EXPECT_EQ(parts.count, static_cast<int64_t>(c.ends.size()));
+      EXPECT_NEAR(parts.squares, wanted, 1e-12 * wanted);
+    }
+  }
+}
+
+/// oneDNN's layouts and Winograd's points would have norms of their own. With running statistics parts are micro-batches,
+/// whatever the ghosts.
+TEST(EnginePartNorms, OfTheCpuAreThoseOfTheReference) {
+  Owned<Samples> samples = random_samples(43);
+  const bool bfloat16 = cpu_has_bfloat16();
+  for (const bool wide : {false, true}) {
+    Builder network = wide ? wide_network() : residual_network();
+    for (const Cut cut : {Cut(18), Cut(9), Cut(5, true), Cut(5)}) {
+      SCOPED_TRACE(testing::Message() << cut << (wide ? ", wide" : ""));
+      StepSpec spec;
+      spec.ghost = 9;
+      for (const NormMode mode : {NormMode::batch_statistics, NormMode::running}) {
+        spec.mode = mode;
+        const auto parts = [&](const char* backend, DataType type) {
+          Session s(backend, type, network, 3, cut, 9);
+          return parts_of(s, *samples, 43, spec);
+        };
+        const Parts wanted = parts("reference", DataType::f64), f32 = parts("cpu", DataType::f32);
+        EXPECT_EQ(f32.count, wanted.count);
+        EXPECT_NEAR(f32.squares, wanted.squares, 1e-4 * wanted.squares);
+        if (mode == NormMode::running) {
+          Session own("reference", DataType::f64, network, 1, 64, 64);
+          const double sum = part_squares(own, *samples, micro_batch_ends(43, cut.micro_batch), spec);
+          EXPECT_NEAR(wanted.squares, sum, 1e-12 * sum);
+        }
+        if (!wide || !bfloat16) continue;
+        const Parts specified = parts("reference", DataType::bf16), bf16 = parts("cpu", DataType::bf16);
+        EXPECT_NEAR(bf16.squares, specified.squares, 1e-2 * specified.squares);
+      }
+    }
+  }
+}
+
+/// Lanes that share a ghost: parts are its micro-batches, of gamma and beta too, whose gradients meet before they are
+/// committed. One norm on the input and a linear layer, with each row's share of the gradient written out.
+TEST(EnginePartNorms, OfASharedGhostAreThoseOfItsMicroBatches) {
+  constexpr size_t kRows = 13, kChannels = 2, kPlaces = 36, kInputs = kChannels * kPlaces, kOutputs = kClasses;
+  Builder b(6, 6, 2);
+  b.linear(b.norm(0, true), kClasses);
+  Owned<Samples> samples = random_samples(kRows);
+  const std::vector<double> w = b.initial(3);  // gamma, beta, weights [out, in], bias
+  const auto input = [&](size_t row, size_t i) {
+    return static_cast<double>(static_cast<const float*>(samples->row(static_cast<int64_t>(row)))[i]);
+  };
+  double mean[kChannels] = {}, rstd[kChannels] = {};
+  for (size_t c = 0; c < kChannels; ++c) {
+    double variance = 0;
+    for (size_t i = 0; i < kRows * kPlaces; ++i) mean[c] += input(i / kPlaces, i % kPlaces * 2 + c) / (kRows * kPlaces);
+    for (size_t i = 0; i < kRows * kPlaces; ++i) {
+      const double off = input(i / kPlaces, i % kPlaces * 2 + c) - mean[c];
+      variance += off * off / (kRows * kPlaces);
+    }
+    rstd[c] = 1 / std::sqrt(variance + 1e-5);
+  }
+  std::vector<std::vector<double>> of_rows;  // of the loss of the row
+  for (size_t row = 0; row < kRows; ++row) {
+    std::vector<double> gradient(w.size()), y(kInputs), normal(kInputs), logits(kOutputs);
+    for (size_t i = 0; i < kInputs; ++i) {
+      normal[i] = (input(row, i) - mean[i % 2]) * rstd[i % 2];
+      y[i] = std::max(0.0, w[i % 2] * normal[i] + w[2 + i % 2]);
+    }
+    double total = 0;
+    for (size_t o = 0; o < kOutputs; ++o) {
+      logits[o] = w[4 + kOutputs * kInputs + o];
+      for (size_t i = 0; i < kInputs; ++i) logits[o] += w[4 + o * kInputs + i] * y[i];
+      total += std::exp(logits[o]);
+    }
+    for (size_t o = 0; o < kOutputs; ++o) {
+      const bool label = static_cast<int32_t>(o) == samples->label(static_cast<int64_t>(row));
+      const double g = std::exp(logits[o]) / total - (label ? 1 : 0);
+      gradient[4 + kOutputs * kInputs + o] = g;
+      for (size_t i = 0; i < kInputs; ++i) {
+        gradient[4 + o * kInputs + i] = g * y[i];
+        if (y[i] <= 0) continue;
+        gradient[i % 2] += g * w[4 + o * kInputs + i] * normal[i];
+        gradient[2 + i % 2] += g * w[4 + o * kInputs + i];
+      }
+    }
+    of_rows.push_back(std::move(gradient));
+  }
+  for (const int64_t micro_batch : {1, 4, 5}) {
+    SCOPED_TRACE(micro_batch);
+    double wanted = 0;
+    int64_t first = 0;
+    const std::vector<int64_t> ends = micro_batch_ends(kRows, micro_batch);
+    for (const int64_t end : ends) {
+      std::vector<double> mean_gradient(w.size());
+      const double rows = static_cast<double>(end - first);
+      for (; first < end; ++first) {
+        for (size_t i = 0; i < w.size(); ++i) mean_gradient[i] += of_rows[static_cast<size_t>(first)][i] / rows;
+      }
+      wanted += rows * square(mean_gradient);
+    }
+    Session s("reference", DataType::f64, b, 3, micro_batch, kRows);
+    const Parts parts = parts_of(s, *samples, kRows, StepSpec());
+    EXPECT_EQ(parts.count, static_cast<int64_t>(ends.size()));
+    EXPECT_NEAR(parts.squares, wanted, 1e-12 * wanted);
+  }
+}
+
+TEST(EnginePartNorms, HaveTheSameBitsOnAnyNumberOfLanesAndChangeNoOthers) {
+  Owned<Samples> samples = random_samples(101);
+  for (const bool plain : {false, true}) {
+    for (const Cut cut : kCuts) {
+      SCOPED_TRACE(cut);
+      Builder network = plain ? plain_network() : wide_network();
+      const int64_t ghost = plain ? 0 : 8;
+      StepSpec spec;
+      spec.ghost = ghost;
+      spec.mode = NormMode::batch_statistics;
+      Session without("cpu", DataType::f32, network, 1, cut, ghost);
+      without.step(*samples, 101, spec);
+      EXPECT_EQ(without.engine->part_squares(), 0);
+      Session one("cpu", DataType::f32, network, 1, cut, ghost);
+      const Parts wanted = parts_of(one, *samples, 101, spec);
+      EXPECT_EQ(without.engine->parts(), wanted.count);
+      EXPECT_GT(wanted.squares, 0);
+      EXPECT_EQ(one.gradients(), without.gradients());
+      for (int32_t threads : {2, 3, 5}) {
+        Session s("cpu", DataType::f32, network, threads, cut, ghost);
+        s.engine->poison();
+        EXPECT_EQ(parts_of(s, *samples, 101, spec).squares, wanted.squares) << threads << " lanes";
+        EXPECT_EQ(s.gradients(), without.gradients());
+        s.step(*samples, 101, spec);
+        EXPECT_EQ(s.engine->part_squares(), 0) << "of a step before";
+      }
+    }
+  }
+}
+
+TEST(EnginePartNorms, NeedAStepWithBackward) {
+  Builder network = plain_network();
+  Owned<Samples> samples = random_samples(8);
+  Session s("reference", DataType::f64, network, 1, 4, 0);
+  StepSpec spec;
+  spec.part_norms = true;
+  spec.backward = false;
+  EXPECT_THROW(s.step(*samples, 8, spec), Error);
 }
 
 // bf16.

@@ -42,6 +42,7 @@ struct StepSpec {
   uint64_t epoch = 0;           // for augmentation
   Adversary adversary = Adversary::none;
   double adversary_epsilon = 0;  // how far `apply` moves inputs: see BatchLoader::perturb
+  bool part_norms = false;      // whether to take the norms of the parts' gradients, for `part_squares`
 };
 
 /// Time of one operation in one direction, summed over micro-batches and lanes since `reset_profile`.
@@ -89,6 +90,14 @@ class Engine : public Resource {
   /// [batch, classes] of parameter_type(type), or null. `input_gradient` likewise [batch, H, W, C].
   virtual void step(const Samples& samples, const int32_t* indices, int64_t batch, const float* weights,
                     const StepSpec& spec, void* logits, void* input_gradient, LossResult& result) = 0;
+
+  /// Of the last step, sum_k n_k ||G_k||^2 over the parts whose gradients were added up: micro-batches, or ghosts where
+  /// one lane runs several micro-batches of each. G_k is the mean gradient of part k's n_k rows. 0 without
+  /// StepSpec.part_norms. Formed in double, in the order of commits. Cost: each part's gradient read once more, and
+  /// brought to its natural layout where the kernels have another.
+  virtual double part_squares() const = 0;
+  /// Number of the parts of the last step.
+  virtual int64_t parts() const = 0;
 
   /// What `create` allocated.
   virtual int64_t bytes() const = 0;

@@ -26,6 +26,8 @@ public final class Engine extends NativeObject {
   private final long bytes;
   private final int microBatch;
   private final int classes;
+  private double partSquares;
+  private int parts;
   private HostMemory logitsMemory = HostMemory.NONE;
   private HostMemory inputGradientMemory = HostMemory.NONE;
   private int recorded; // rows of the last step that recorded an adversary
@@ -180,6 +182,22 @@ public final class Engine extends NativeObject {
     return classes;
   }
 
+  /**
+   * Of the last step, sum_k n_k ||G_k||^2 over the parts whose gradients were added up:
+   * micro-batches, or ghosts where one lane runs several micro-batches of each. G_k is the mean
+   * gradient of part k's n_k rows, with the factors of its samples. 0 without {@link
+   * StepSpec#partNorms}; same bits for any number of lanes. Costs a pass over the gradient for each
+   * part.
+   */
+  public double partSquares() {
+    return partSquares;
+  }
+
+  /** Number of the parts of the last step. */
+  public int parts() {
+    return parts;
+  }
+
   /** To be called after every change of the parameters. */
   public void parametersChanged() {
     begin();
@@ -249,6 +267,9 @@ public final class Engine extends NativeObject {
     if (!(spec.adversaryEpsilon >= 0 && Double.isFinite(spec.adversaryEpsilon))) {
       throw Check.bad(kind, "a finite epsilon of the adversary >= 0", spec.adversaryEpsilon);
     }
+    if (spec.partNorms && !spec.backward) {
+      throw Check.bad(kind, "a step with backward for norms of parts", "loss only");
+    }
     DataType type = this.spec.type().parameterType();
     begin();
     try {
@@ -273,7 +294,8 @@ public final class Engine extends NativeObject {
           .first_row(spec.firstRow)
           .epoch(spec.epoch)
           .adversary(spec.adversary.binding)
-          .adversary_epsilon(spec.adversaryEpsilon);
+          .adversary_epsilon(spec.adversaryEpsilon)
+          .part_norms(spec.partNorms);
       if (spec.adversary == Adversary.RECORD) {
         recorded = 0;
       }
@@ -291,6 +313,8 @@ public final class Engine extends NativeObject {
       }
       result.loss = sums.loss();
       result.correct = sums.correct();
+      partSquares = spec.partNorms ? binding.part_squares() : 0;
+      parts = (int) binding.parts();
       if (logits != null) {
         logitsMemory.copyTo(logits, batch * classes, type);
       }

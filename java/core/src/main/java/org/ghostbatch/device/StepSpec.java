@@ -19,6 +19,7 @@ public final class StepSpec {
   long epoch;
   Adversary adversary = Adversary.NONE;
   double adversaryEpsilon;
+  boolean partNorms;
 
   public StepSpec mode(NormMode mode) {
     this.mode = Check.present("step", "a mode", mode);
@@ -101,6 +102,12 @@ public final class StepSpec {
    */
   public StepSpec adversaryEpsilon(double epsilon) {
     this.adversaryEpsilon = epsilon;
+    return this;
+  }
+
+  /** Whether to take the norms of the parts' gradients, for {@link Engine#partSquares}. */
+  public StepSpec partNorms(boolean partNorms) {
+    this.partNorms = partNorms;
     return this;
   }
 }

@@ -6,6 +6,7 @@ import org.ghostbatch.device.LossResult;
 import org.ghostbatch.device.NormMode;
 import org.ghostbatch.device.Samples;
 import org.ghostbatch.device.StepSpec;
+import org.ghostbatch.device.VectorKernels;
 
 /**
  * Passes of the network over the batch of an update, or a part of it, at the parameters as they are
@@ -15,6 +16,7 @@ import org.ghostbatch.device.StepSpec;
 final class BatchPass {
   private final Engine engine;
   private final StepSpec step;
+  private final VectorKernels vectors;
   private final LossResult result = new LossResult();
   private Samples samples;
   private int[] rows;
@@ -22,15 +24,17 @@ final class BatchPass {
   private float[] factors;
   private double loss;
   private long correct;
+  private NoiseScaleEstimator noise; // null for none
   private int[] partRows = new int[0];
   private float[] partFactors = new float[0];
 
   /**
    * @param step what the passes of an update share, which the caller changes from update to update
    */
-  BatchPass(Engine engine, StepSpec step) {
+  BatchPass(Engine engine, StepSpec step, VectorKernels vectors) {
     this.engine = engine;
     this.step = step;
+    this.vectors = vectors;
   }
 
   /**
@@ -45,6 +49,11 @@ final class BatchPass {
     this.factors = factors;
     loss = 0;
     correct = 0;
+  }
+
+  /** Has the gradients of first passes measured from here on; null: not. */
+  void measure(NoiseScaleEstimator noise) {
+    this.noise = noise;
   }
 
   /** Rows of the batch. */
@@ -66,9 +75,15 @@ final class BatchPass {
   }
 
   private void first(Adversary adversary, int from, int to) {
+    step.partNorms(noise != null);
     run(NormMode.TRAIN, adversary, from, to);
+    step.partNorms(false);
     loss += result.loss();
     correct += result.correct();
+    if (noise != null) {
+      double norm = vectors.norm(engine.gradients());
+      noise.add(engine.partSquares(), engine.parts(), to - from, norm);
+    }
   }
 
   /** Another pass over rows [from, to), at other parameters. */

@@ -94,6 +94,7 @@ final class Run {
 
   /** Trains what is left of the epoch in progress, and closes it. */
   private void epoch() {
+    trainer.chooseBatch();
     int of = plan.updatesOf(state.epoch);
     TrainingClock clock = new TrainingClock();
     clock.start();

@@ -497,9 +497,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     json.put("backend", spec.backend());
     json.put("device", trainer.device().description().lines().findFirst().orElse(spec.backend()));
     json.put("precision", spec.precision().toString());
-    json.put(
-        "batch",
-        spec.batch().phases().size() == 1 ? spec.batch().first() : spec.batch().toString());
+    json.put("batch", spec.batch().constant() ? spec.batch().first() : spec.batch().toString());
     json.put("ghost", spec.ghost() == 0 ? null : spec.ghost());
     json.put("micro_batch", trainer.engine().microBatch());
     json.put("seed", spec.seed());

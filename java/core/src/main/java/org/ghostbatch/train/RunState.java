@@ -52,6 +52,12 @@ final class RunState {
   final List<EpochRow> rows = new ArrayList<>();
   final List<MeasureRow> measures = new ArrayList<>();
 
+  /** Batch sizes of the epochs that have begun, where they follow the noise scale. */
+  final List<Integer> batches = new ArrayList<>();
+
+  /** Of the updates that were measured. */
+  NoiseScaleEstimator noise = new NoiseScaleEstimator();
+
   /** Takes an epoch's validation figures: better is more accurate, or as accurate at less loss. */
   void validated(double validationLoss, double validationAccuracy) {
     boolean better =
@@ -132,7 +138,9 @@ final class RunState {
         .put("since_best", sinceBest)
         .put("averages", averages)
         .put("rows", rows.stream().map(row -> row.csv(true)).toList())
-        .put("measures", measures.stream().map(MeasureRow::csv).toList());
+        .put("measures", measures.stream().map(MeasureRow::csv).toList())
+        .put("batches", List.copyOf(batches))
+        .put("noise", noise.toJson());
   }
 
   /** As text, since JSON has no NaN and no infinity. */
@@ -159,9 +167,14 @@ final class RunState {
     state.sinceBest = count(json.getInt("since_best"));
     state.averages = count(json.getLong("averages"));
     texts(json, "rows").forEach(row -> state.rows.add(EpochRow.parse(row)));
-    if (json.has("measures")) { // earlier versions had none
-      texts(json, "measures").forEach(row -> state.measures.add(MeasureRow.parse(row)));
+    texts(json, "measures").forEach(row -> state.measures.add(MeasureRow.parse(row)));
+    for (Object batch : json.getList("batches")) {
+      if (!(batch instanceof Number number) || number.intValue() < 1) {
+        throw Check.bad("checkpoint", "batches >= 1", batch);
+      }
+      state.batches.add(number.intValue());
     }
+    state.noise = NoiseScaleEstimator.fromJson(json.getObject("noise"));
     return state;
   }
 
@@ -180,11 +193,24 @@ final class RunState {
    * @throws IllegalArgumentException where no run of this plan comes by here
    */
   void requireOn(TrainingPlan plan) {
-    if (rows.size() != epoch || epoch > Math.ceil(plan.epochs()) || done > plan.updatesOf(epoch)) {
+    boolean known = batches.size() == epoch + 1;
+    boolean toBeChosen = batches.size() == epoch && epoch > 0 && done == 0;
+    boolean chosen = plan.follows() ? known || toBeChosen : batches.isEmpty();
+    if (!chosen
+        || rows.size() != epoch
+        || epoch > Math.ceil(plan.epochs())
+        || done > plan.updatesOf(epoch)) {
       throw Check.bad(
           "checkpoint",
           "a state between two updates of a run of " + plan.epochs() + " epochs",
-          epoch + " epochs, " + rows.size() + " rows, " + done + " updates of the next epoch");
+          epoch
+              + " epochs, "
+              + rows.size()
+              + " rows, "
+              + batches.size()
+              + " batch sizes, "
+              + done
+              + " updates of the next epoch");
     }
   }
 

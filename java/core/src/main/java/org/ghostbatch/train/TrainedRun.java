@@ -71,9 +71,12 @@ public record TrainedRun(
     }
   }
 
-  /** Samples over which batch norm took its statistics in training; 0 without batch norm. */
+  /**
+   * Samples over which batch norm took its statistics in training, at most where the batch followed
+   * the noise scale; 0 without batch norm.
+   */
   public int ghost() {
-    int batch = spec.batch().largest();
+    int batch = spec.batch().largest(train.count());
     int ghost = spec.ghost() == 0 ? batch : Math.min(spec.ghost(), batch);
     return model.network().hasBatchNorm() ? Math.min(ghost, train.count()) : 0;
   }

@@ -62,6 +62,11 @@ public final class Trainer implements AutoCloseable {
    */
   private static final int EVALUATION_CHUNK = 4096;
 
+  /**
+   * Updates from one whose gradient noise is measured to the next: it costs a few percent of one.
+   */
+  private static final int NOISE_EVERY = 8;
+
   private final Sequential layers;
   private final TrainingSpec spec;
   private final Device device;
@@ -70,6 +75,7 @@ public final class Trainer implements AutoCloseable {
   private final float[] sampleWeights;
   private final boolean profiling;
   private final Map<String, Measure> measures;
+  private final boolean measuringNoise;
   private Checkpoint checkpoint; // null unless the run goes on, and is not prepared yet
   private final StepSpec trainStep = new StepSpec();
   private final StepSpec evaluationStep = new StepSpec();
@@ -118,6 +124,7 @@ public final class Trainer implements AutoCloseable {
     this.sampleWeights = builder.sampleWeights;
     this.profiling = builder.profiling;
     this.measures = Map.copyOf(builder.measures);
+    this.measuringNoise = builder.measuringNoise;
     this.checkpoint = builder.checkpoint;
   }
 
@@ -161,6 +168,7 @@ public final class Trainer implements AutoCloseable {
     private float[] sampleWeights;
     private final Map<String, Measure> measures = new HashMap<>();
     private boolean profiling;
+    private boolean measuringNoise;
     private Checkpoint checkpoint;
 
     private Builder(Sequential layers, TrainingSpec.Builder spec) {
@@ -174,7 +182,10 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
-    /** Samples of an update, by epoch. */
+    /**
+     * Samples of an update, by epoch; or as the gradient noise scale says, which is measured then
+     * ({@link BatchSchedule#auto}, {@link BatchSchedule#noise}).
+     */
     public Builder batchSize(BatchSchedule schedule) {
       spec.batch(schedule);
       return this;
@@ -444,6 +455,17 @@ public final class Trainer implements AutoCloseable {
     }
 
     /**
+     * Whether to measure the gradient noise scale, for {@link Trainer#noiseScale}, in every eighth
+     * update. The run stays the same, bit for bit; its time grows by less than 1 %. An update needs
+     * at least 4 micro-batches, or ghosts where those are larger, which {@link Trainer#prepare}
+     * checks.
+     */
+    public Builder measureNoise(boolean on) {
+      measuringNoise = on;
+      return this;
+    }
+
+    /**
      * The trainer, on a device that stays the caller's.
      *
      * @throws IllegalArgumentException where settings are missing or do not fit together, or are
@@ -463,6 +485,10 @@ public final class Trainer implements AutoCloseable {
           throw Check.bad(
               "trainer", "the measure " + entry.name() + " that its spec names", "none");
         }
+      }
+      if (measuringNoise && built.samGroup() > 0) {
+        throw Check.bad(
+            "trainer", "no SAM groups where the noise scale is measured", built.samGroup());
       }
       if (checkpoint != null) {
         built.checkResumes(checkpoint.spec());
@@ -529,6 +555,13 @@ public final class Trainer implements AutoCloseable {
     }
     plan = new TrainingPlan(spec, used.count());
     plan.checkGhosts(network);
+    if (measuringNoise || plan.follows()) {
+      plan.checkMeasurable(network, plan.microBatch(network));
+    }
+    if (plan.follows()) {
+      state.batches.add(spec.batch().first());
+      plan.follow(state.batches);
+    }
     Weights first =
         checkpoint != null || spec.initFrom() == null
             ? null
@@ -561,17 +594,14 @@ public final class Trainer implements AutoCloseable {
 
   private void compile(Weights first) {
     int ghost = plan.largestGhost(network);
-    // A ghost that is the whole of every batch is plain batch norm.
-    int asked = spec.ghost() >= spec.batch().largest() ? 0 : spec.ghost();
-    int microBatch = spec.microBatch() == 0 ? MicroBatch.of(network, asked) : spec.microBatch();
     lanes = device.lanes(threads);
     networkPlan = network.compile(device);
     EngineSpec engineSpec =
         new EngineSpec(
             spec.precision(),
-            microBatch,
+            plan.microBatch(network),
             ghost,
-            MicroBatch.ghostPerLane(network, asked),
+            MicroBatch.ghostPerLane(network, plan.ghostOfRule()),
             true,
             spec.adversarial() > 0,
             load(network, normalization, spec));
@@ -580,7 +610,7 @@ public final class Trainer implements AutoCloseable {
     DataType type = spec.precision().parameterType();
     updater = new Updater(device, vectors, spec.optimizer(), type, network);
     rule = GradientRule.of(spec, device, vectors, engine);
-    pass = new BatchPass(engine, trainStep);
+    pass = new BatchPass(engine, trainStep, vectors);
     start = device.tensor(type, network.parameterCount());
     engine
         .parameters()
@@ -594,7 +624,7 @@ public final class Trainer implements AutoCloseable {
     vectors.copy(engine.parameters(), start);
     average = WeightAverage.of(spec, device, vectors, engine.parameters());
     if (spec.gradientNoise() > 0 || sampleWeights != null) {
-      factors = new float[spec.batch().largest()];
+      factors = new float[spec.batch().largest(prepared.count())];
     }
     trainStep
         .runningStatistics(spec.runningStatistics())
@@ -668,10 +698,11 @@ public final class Trainer implements AutoCloseable {
           "[trainer] needs the data that it was prepared for, got another");
     }
     begun = true;
+    int largest = spec.batch().largest(prepared.count());
     try (BatchFeed batches =
         prepared.streaming()
-            ? new StreamingFeed(device, prepared, spec.batch().largest(), spec.seed())
-            : new MemoryFeed(device, prepared, spec.batch().largest(), spec.seed())) {
+            ? new StreamingFeed(device, prepared, largest, spec.seed())
+            : new MemoryFeed(device, prepared, largest, spec.seed())) {
       feed = batches;
       return training.get();
     } finally {
@@ -789,7 +820,9 @@ public final class Trainer implements AutoCloseable {
                   "[trainer] the run goes on with other kernels than it began with, as on another"
                       + " processor: its bits will not be those of a run that never stopped");
             });
-    checkpoint.state().requireOn(plan);
+    state = checkpoint.state().copy();
+    plan.follow(state.batches);
+    state.requireOn(plan);
     Map<String, Tensor> tensors = stateTensors();
     if (!tensors.keySet().equals(checkpoint.tensors().keySet())) {
       throw Check.bad(
@@ -797,7 +830,6 @@ public final class Trainer implements AutoCloseable {
     }
     tensors.forEach(checkpoint::restore);
     engine.parametersChanged();
-    state = checkpoint.state().copy();
     updater.updates(state.updates * rule.steps());
     if (average != null) {
       average.count(state.averages);
@@ -875,6 +907,7 @@ public final class Trainer implements AutoCloseable {
       Samples samples, int[] rows, int count, float[] weights, double learningRate) {
     trainStep.step(state.updates);
     pass.batch(samples, rows, count, weights);
+    pass.measure(measuresNoise() && state.updates % NOISE_EVERY == 0 ? state.noise : null);
     double norm = descend(0, learningRate);
     for (int step = 1; step < rule.steps(); step++) {
       descend(step, learningRate);
@@ -889,6 +922,43 @@ public final class Trainer implements AutoCloseable {
     lastLoss = pass.loss() / count;
     lastAccuracy = (double) pass.correct() / count;
     lastGradientNorm = norm;
+  }
+
+  private boolean measuresNoise() {
+    return measuringNoise
+        || switch (spec.batch().measured()) {
+          case NEVER -> false;
+          case ONCE -> state.epoch == 0;
+          case EVERY_EPOCH -> true;
+        };
+  }
+
+  /**
+   * Chooses the batch size of an epoch that begins, where it follows the noise scale. Where noise
+   * hides the gradient, the scale is what it is at least; where nothing was measured, the size
+   * stays.
+   */
+  void chooseBatch() {
+    if (!plan.follows() || state.batches.size() > state.epoch) {
+      return;
+    }
+    int batch = plan.batch(state.epoch);
+    boolean chosen = spec.batch().measured() == BatchSchedule.Measured.ONCE && state.epoch > 1;
+    NoiseScale noise = state.noise.estimate();
+    if (!chosen && noise.updates() > 1) {
+      boolean ghosts = network.hasBatchNorm() && spec.ghost() > 0;
+      batch =
+          plan.next(
+              Double.isNaN(noise.scale()) ? noise.low() : noise.scale(),
+              ghosts ? spec.ghost() : engine.microBatch(),
+              network);
+    }
+    state.batches.add(batch);
+    if (!chosen) {
+      LOG.log(
+          Logger.Level.INFO,
+          "[trainer] epoch " + (state.epoch + 1) + ": batch " + batch + ", noise scale " + noise);
+    }
   }
 
   /**
@@ -1059,6 +1129,20 @@ public final class Trainer implements AutoCloseable {
    */
   public double lastGradientNorm() {
     return lastGradientNorm;
+  }
+
+  /**
+   * The gradient noise scale as it has been of late: of the gradients at the weights before
+   * updates, whatever rule updates follow.
+   *
+   * @throws IllegalStateException unless it is measured: see {@link Builder#measureNoise}
+   */
+  public NoiseScale noiseScale() {
+    if (!measuringNoise && !spec.batch().follows()) {
+      throw new IllegalStateException(
+          "[trainer] needs to be built with measureNoise(true), got one without");
+    }
+    return state.noise.estimate();
   }
 
   /** Learning rate of the last update. */

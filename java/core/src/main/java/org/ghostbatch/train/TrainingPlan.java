@@ -1,5 +1,7 @@
 package org.ghostbatch.train;
 
+import java.util.List;
+import org.ghostbatch.nn.MicroBatch;
 import org.ghostbatch.nn.Network;
 import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.optim.LearningRate;
@@ -9,6 +11,8 @@ import org.ghostbatch.optim.LearningRate;
  * epoch.
  */
 final class TrainingPlan {
+  private static final int LEAST_PARTS = NoiseScaleEstimator.LEAST_PARTS;
+
   private final TrainingSpec spec;
   private final int count;
   private final LearningRate learningRate;
@@ -17,15 +21,18 @@ final class TrainingPlan {
   // Of the epoch that was asked for last: a run asks for every update, and should make no garbage.
   private int known = -1;
   private int knownBatch;
+  private List<Integer> chosen = List.of(); // batches of the epochs so far, where they are measured
 
   TrainingPlan(TrainingSpec spec, int count) {
     this.spec = spec;
     this.count = count;
     this.learningRate = spec.trainedLearningRate();
     this.batch = spec.trainedBatch();
-    if (batch.largest() > count) {
+    if (batch.largest(count) > count) {
       throw Check.bad(
-          "training", "a batch of at most the " + count + " training samples", batch.largest());
+          "training",
+          "a batch of at most the " + count + " training samples",
+          batch.largest(count));
     }
     this.epochs = spec.updates() == 0 ? spec.trainedEpochs() : epochsOf(spec.updates());
     if (epochs < spec.trainedSwaFrom() + 1) {
@@ -56,7 +63,20 @@ final class TrainingPlan {
     return epochs;
   }
 
-  /** Updates of the whole run. */
+  /**
+   * Takes the batch sizes that were chosen, of each epoch that has begun, and sees those that are
+   * added: epochs to come are as the last.
+   */
+  void follow(List<Integer> chosen) {
+    this.chosen = chosen;
+  }
+
+  /** Whether batch sizes follow the noise scale. */
+  boolean follows() {
+    return batch.follows();
+  }
+
+  /** Updates of the whole run; where the batch is measured, as far as its sizes are known. */
   long totalUpdates() {
     if (spec.updates() > 0) {
       return spec.updates();
@@ -70,6 +90,9 @@ final class TrainingPlan {
 
   /** B of epoch {@code epoch}, counted from 0. */
   int batch(int epoch) {
+    if (!chosen.isEmpty()) {
+      return chosen.get(Math.min(epoch, chosen.size() - 1));
+    }
     if (epoch != known) {
       knownBatch = batch.batch(epoch);
       known = epoch;
@@ -99,7 +122,99 @@ final class TrainingPlan {
     if (!network.hasBatchNorm()) {
       return 0;
     }
-    return spec.ghost() == 0 ? batch.largest() : Math.min(spec.ghost(), batch.largest());
+    int largest = batch.largest(count);
+    return spec.ghost() == 0 ? largest : Math.min(spec.ghost(), largest);
+  }
+
+  /** V as the rule of {@link MicroBatch} takes it: the whole of every batch is plain batch norm. */
+  int ghostOfRule() {
+    return spec.ghost() >= batch.largest(count) ? 0 : spec.ghost();
+  }
+
+  /** S: what the spec says, else by rule, else what lets the noise scale be measured. */
+  int microBatch(Network network) {
+    if (spec.microBatch() > 0) {
+      return spec.microBatch();
+    }
+    int byRule = MicroBatch.of(network, ghostOfRule());
+    boolean cut = batch.follows() && parts(network, byRule, smallestBatch()) < LEAST_PARTS;
+    return cut && measurable(network) > 0 ? measurable(network) : byRule;
+  }
+
+  /**
+   * Parts that the engine adds the gradient of so many rows up from: micro-batches, or ghosts where
+   * one lane runs several micro-batches of each.
+   */
+  int parts(Network network, int microBatch, int rows) {
+    if (!network.hasBatchNorm()) {
+      return pieces(rows, microBatch);
+    }
+    int ghosts = ghosts(rows);
+    int longest = pieces(rows, ghosts);
+    if (longest <= microBatch) {
+      return pieces(ghosts, microBatch / longest);
+    }
+    if (MicroBatch.ghostPerLane(network, ghostOfRule())) {
+      return ghosts;
+    }
+    int longer = rows % ghosts;
+    return longer * pieces(rows / ghosts + 1, microBatch)
+        + (ghosts - longer) * pieces(rows / ghosts, microBatch);
+  }
+
+  private static int pieces(int of, int size) {
+    return (of - 1) / size + 1;
+  }
+
+  /** The largest micro-batch at which the smallest batch has parts enough; 0 where none has. */
+  private int measurable(Network network) {
+    boolean whole = network.hasBatchNorm() && MicroBatch.ghostPerLane(network, ghostOfRule());
+    int unit = whole ? ghostOfRule() : 1;
+    int rows = smallestBatch() / LEAST_PARTS / unit * unit;
+    return rows > 0 && parts(network, rows, smallestBatch()) >= LEAST_PARTS ? rows : 0;
+  }
+
+  private int smallestBatch() {
+    return batch.phases().stream().mapToInt(BatchSchedule.Phase::batch).min().orElseThrow();
+  }
+
+  /** Refuses batches of too few parts for the noise scale. */
+  void checkMeasurable(Network network, int microBatch) {
+    int rows = smallestBatch();
+    int parts = parts(network, microBatch, rows);
+    if (parts >= LEAST_PARTS) {
+      return;
+    }
+    boolean ghosts = network.hasBatchNorm() && ghostOfRule() > 0;
+    int other = measurable(network);
+    String way =
+        other > 0
+            ? "micro-batch " + other + " gives " + parts(network, other, rows)
+            : ghosts
+                ? "a batch of at least "
+                    + LEAST_PARTS * spec.ghost()
+                    + " or smaller ghosts give as many"
+                : "a batch of at least " + LEAST_PARTS + " can have as many";
+    throw Check.bad(
+        "trainer",
+        "at least " + LEAST_PARTS + " micro-batches an update for the noise scale",
+        String.format(
+            "%d: batch %d%s, micro-batch %d; %s",
+            parts, rows, ghosts ? ", ghost " + spec.ghost() : "", microBatch, way));
+  }
+
+  /**
+   * The batch size of the epoch that begins, where it is measured: as {@link BatchSchedule#next}
+   * says, or the next smaller one that leaves no ghost with a single value per channel.
+   *
+   * @param unit that it is a multiple of
+   */
+  int next(double scale, int unit, Network network) {
+    int next = batch.next(chosen.get(chosen.size() - 1), scale, unit, count);
+    while (next > batch.first() && !hasVariances(next, network)) {
+      next = Math.max(batch.first(), next - unit);
+    }
+    return next;
   }
 
   /**
@@ -108,33 +223,45 @@ final class TrainingPlan {
    */
   void checkGhosts(Network network) {
     int group = spec.samGroup();
-    if (group > 0 && group < batch.largest() && spec.ghost() == 0 && network.hasBatchNorm()) {
+    int largest = batch.largest(count);
+    if (group > 0 && group < largest && spec.ghost() == 0 && network.hasBatchNorm()) {
       throw Check.bad(
           "training",
           "a ghost batch that SAM groups of " + group + " are multiples of",
-          "none, so that batch norm takes the whole batch of " + batch.largest());
+          "none, so that batch norm takes the whole batch of " + largest);
     }
     if (network.normPlaces() != 1) {
       return;
     }
     for (BatchSchedule.Phase phase : batch.phases()) {
       checkGhosts(phase.batch());
-      if (count % phase.batch() != 0) {
-        checkGhosts(count % phase.batch());
-      }
+      checkGhosts(count % phase.batch());
     }
   }
 
+  /** Whether all ghosts of an epoch with batches of {@code size} have variances. */
+  private boolean hasVariances(int size, Network network) {
+    return network.normPlaces() != 1 || hasVariances(size) && hasVariances(count % size);
+  }
+
+  /** Likewise of a batch of so many rows; of none there are no ghosts. */
+  private boolean hasVariances(int rows) {
+    return rows == 0 || rows / ghosts(rows) >= 2;
+  }
+
+  private int ghosts(int rows) {
+    return spec.ghost() == 0 ? 1 : (rows - 1) / spec.ghost() + 1;
+  }
+
   private void checkGhosts(int rows) {
-    int ghosts = spec.ghost() == 0 ? 1 : (rows - 1) / spec.ghost() + 1;
-    if (rows / ghosts < 2) {
+    if (!hasVariances(rows)) {
       throw Check.bad(
           "training",
           "at least 2 values per channel in each ghost batch",
           "1 in a batch of "
               + rows
               + " cut into "
-              + ghosts
+              + ghosts(rows)
               + " ghost batches ("
               + count
               + " training samples; another batch or ghost size, or number of samples, avoids it)");

@@ -34,7 +34,7 @@ import org.ghostbatch.optim.Sgd;
  * @param trainSamples the first so many samples of the training set; 0: all
  * @param learningRate schedule, rule for the batch size and warm-up, before regime adaptation
  * @param regimeAdaptation stretches epochs and boundaries; null: not
- * @param batch samples of an update, by epoch
+ * @param batch samples of an update, by epoch, or as the noise scale says
  * @param ghost V: samples over which batch norm takes its statistics; 0: the whole batch
  * @param epochs passes over the training set before regime adaptation; 0 where updates count
  * @param updates length in updates; 0 where epochs count
@@ -300,6 +300,9 @@ public record TrainingSpec(
     if (regimeAdaptation != null && updates > 0) {
       throw Check.bad(KIND, "a length in epochs for regime adaptation", "updates");
     }
+    if (batch.follows()) {
+      checkFollows(regimeAdaptation, updates, samGroup);
+    }
     notNegative("a gradient norm to clip at", clipGradientNorm);
     notNegative("gradient noise", gradientNoise);
     checkRule(sam, asam, samGroup, proximal, proximalSteps, adversarial);
@@ -345,6 +348,23 @@ public record TrainingSpec(
     }
     if (microBatch > 1 << 20) {
       throw Check.bad(KIND, "a micro-batch of at most 1048576", microBatch);
+    }
+  }
+
+  /** What a batch that follows the noise scale goes with. */
+  private static void checkFollows(RegimeAdaptation regimeAdaptation, long updates, int samGroup) {
+    if (updates > 0) {
+      throw Check.bad(
+          KIND, "a length in epochs for a batch that follows the noise scale", "updates");
+    }
+    if (regimeAdaptation != null) {
+      throw Check.bad(
+          KIND,
+          "a batch that is known beforehand for regime adaptation",
+          "one that follows the noise scale");
+    }
+    if (samGroup > 0) {
+      throw Check.bad(KIND, "no SAM groups for a batch that follows the noise scale", samGroup);
     }
   }
 
@@ -492,7 +512,7 @@ public record TrainingSpec(
   }
 
   private Object batchMember() {
-    return batch.phases().size() == 1 ? batch.first() : batch.toString();
+    return batch.constant() ? batch.first() : batch.toString();
   }
 
   private static BatchSchedule readBatch(JsonObject json, String name) {

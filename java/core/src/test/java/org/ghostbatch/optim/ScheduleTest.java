@@ -161,7 +161,7 @@ class ScheduleTest {
   void batchSchedulesChangeAtEpochs() {
     var schedule = BatchSchedule.parse("0:128,30:1024,60.5:4096");
     assertEquals(128, schedule.first());
-    assertEquals(4096, schedule.largest());
+    assertEquals(4096, schedule.largest(100));
     assertEquals(128, schedule.batch(0));
     assertEquals(128, schedule.batch(29));
     assertEquals(1024, schedule.batch(30));
@@ -176,5 +176,35 @@ class ScheduleTest {
         List.of("", "0", "-1", "1:128", "0:128,0:256", "0:0", "0:1.5", "0:128,", "0:128,30")) {
       assertThrows(IllegalArgumentException.class, () -> BatchSchedule.parse(text), text);
     }
+  }
+
+  @Test
+  void batchesFollowTheNoiseScale() {
+    var auto = BatchSchedule.parse("auto:128");
+    assertEquals(BatchSchedule.auto(128), auto);
+    assertEquals("auto:128", auto.toString());
+    assertEquals(6000, auto.largest(60000));
+    assertEquals(128, auto.largest(1000));
+    assertEquals(530 / 32 * 32 + 32, auto.next(128, 530, 32, 60000), "the nearest multiple");
+    assertEquals(128, auto.next(128, 3, 32, 60000), "at least the first");
+    assertEquals(6000 / 32 * 32, auto.next(128, 1e9, 32, 60000), "at most a tenth of the data");
+    assertEquals(128, auto.next(128, Double.POSITIVE_INFINITY, 32, 1000));
+    var noise = BatchSchedule.parse("noise:100");
+    assertEquals(BatchSchedule.noise(100), noise);
+    assertEquals("noise:100", noise.toString());
+    assertEquals(noise, noise.stretch(3));
+    assertEquals(192, noise.next(100, 1000, 32, 60000), "doubled at most");
+    assertEquals(512, noise.next(1024, 3, 32, 60000), "halved at most");
+    assertEquals(100, noise.next(128, 3, 32, 60000));
+    assertEquals(704, noise.next(512, 700, 32, 60000));
+    assertEquals(5984, noise.next(5000, 9000, 32, 60000));
+    for (String text : List.of("auto", "auto:", "auto:0", "noise:x", "noise:1:2")) {
+      assertThrows(IllegalArgumentException.class, () -> BatchSchedule.parse(text), text);
+    }
+    assertThrows(
+        IllegalArgumentException.class,
+        () ->
+            new BatchSchedule(
+                BatchSchedule.parse("0:1,2:3").phases(), BatchSchedule.Measured.ONCE));
   }
 }

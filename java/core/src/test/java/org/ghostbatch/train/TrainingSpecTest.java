@@ -79,6 +79,12 @@ class TrainingSpecTest {
     assertEquals(0.1, adversarial.toJson().getDouble("adversarial"));
     assertEquals(
         adversarial, TrainingSpec.fromJson(Json.parseObject(Json.write(adversarial.toJson()))));
+    for (BatchSchedule batch :
+        new BatchSchedule[] {BatchSchedule.auto(64), BatchSchedule.noise(32)}) {
+      TrainingSpec followed = small().batch(batch).build();
+      assertEquals(
+          followed, TrainingSpec.fromJson(Json.parseObject(Json.write(followed.toJson()))));
+    }
     TrainingSpec updates = small().updates(10).build();
     assertEquals(updates, TrainingSpec.fromJson(updates.toJson()));
   }
@@ -92,6 +98,16 @@ class TrainingSpecTest {
     refused(
         "a length in epochs for regime adaptation",
         small().updates(5).regimeAdaptation(new RegimeAdaptation(10)));
+    TrainingSpec.Builder auto = small().batch(BatchSchedule.auto(64));
+    refused(
+        "a batch that is known beforehand for regime adaptation",
+        auto.regimeAdaptation(new RegimeAdaptation(10)));
+    refused(
+        "a length in epochs for a batch that follows the noise scale",
+        auto.regimeAdaptation(null).updates(5));
+    refused(
+        "no SAM groups for a batch that follows the noise scale",
+        auto.epochs(2).sam(0.1).samGroup(32));
     refused("a ghost batch >= 0", small().ghost(-1));
     refused("an image size >= 0", small().imageSize(-1));
     refused("a gradient norm to clip at", small().clipGradientNorm(Double.NaN));

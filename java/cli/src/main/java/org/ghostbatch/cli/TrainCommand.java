@@ -8,6 +8,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import java.util.stream.Stream;
 import org.ghostbatch.analysis.Measures;
 import org.ghostbatch.data.DataPair;
@@ -16,6 +18,7 @@ import org.ghostbatch.data.Datasets;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.optim.BatchSchedule;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.History;
 import org.ghostbatch.train.MeasureRow;
@@ -62,6 +65,9 @@ final class TrainCommand implements Callable<Integer> {
   private CommonOptions common = new CommonOptions();
 
   @Spec private CommandSpec command;
+
+  /** What the library logs; kept here, as a level lasts only as long as its logger. */
+  private static final Logger LOG = Logger.getLogger("org.ghostbatch");
 
   private ConfigFile config; // null without --config
 
@@ -232,6 +238,7 @@ final class TrainCommand implements Callable<Integer> {
    */
   private int train(TrainingSpec spec, RunFolder resumed, Path out) {
     Terminal terminal = run.quiet ? Terminal.silent() : Terminal.standardError();
+    LOG.setLevel(run.quiet ? Level.WARNING : null);
     try (Interrupt interrupt = new Interrupt();
         Device opened = device.open(spec)) {
       DataPair data =
@@ -427,11 +434,20 @@ final class TrainCommand implements Callable<Integer> {
             + spec.data().replaceAll("[^A-Za-z0-9._-]+", "-")
             + "-b"
             + spec.batch().first()
-            + (spec.batch().phases().size() > 1 ? "to" + spec.batch().largest() : "")
+            + growth(spec.batch())
             + (spec.ghost() > 0 ? "-g" + spec.ghost() : "")
             + "-s"
             + spec.seed();
     return unused(Path.of("runs"), name);
+  }
+
+  /** What a folder's name says of a batch that does not stay what it is first. */
+  private static String growth(BatchSchedule batch) {
+    return switch (batch.measured()) {
+      case NEVER -> batch.constant() ? "" : "to" + batch.largest(0);
+      case ONCE -> "auto";
+      case EVERY_EPOCH -> "noise";
+    };
   }
 
   /** The folder of that name, or with the first number behind it that is not taken. */

@@ -152,9 +152,7 @@ final class TrainFlags {
   }
 
   private void batchAndLength(JsonObject all) {
-    notBoth("--batch", batch.batch, "--batch-schedule", batch.batchSchedule);
-    put(all, "batch", batch.batch);
-    put(all, "batch", batch.batchSchedule);
+    batch(all);
     put(all, "running_stats", batch.runningStats);
     if (batch.ghost != null) {
       all.put("ghost", ghost());
@@ -172,6 +170,33 @@ final class TrainFlags {
     if (batch.regimeAdaptation || rate.baseBatch != null && isSet(all, "regime_adaptation")) {
       all.put("regime_adaptation", baseBatch(all, null));
     }
+  }
+
+  /** A size, sizes by epoch, or auto or noise with the base batch that they begin with. */
+  private void batch(JsonObject all) {
+    notBoth("--batch", batch.batch, "--batch-schedule", batch.batchSchedule);
+    boolean once = "auto".equals(batch.batch);
+    boolean everyEpoch = "noise".equals(batch.batchSchedule);
+    boolean given = batch.batch != null || batch.batchSchedule != null;
+    if (!given && rate.baseBatch != null && isSet(all, "batch")) {
+      BatchSchedule before = BatchSchedule.parse(all.get("batch").toString());
+      once = before.measured() == BatchSchedule.Measured.ONCE;
+      everyEpoch = before.measured() == BatchSchedule.Measured.EVERY_EPOCH;
+    }
+    if (once || everyEpoch) {
+      int base = baseBatch(all, ruleOf(all));
+      all.put("batch", (once ? BatchSchedule.auto(base) : BatchSchedule.noise(base)).toString());
+    } else if (batch.batch != null) {
+      boolean number = batch.batch.matches("[0-9]{1,9}");
+      require(number, "--batch needs a number of samples, or auto", batch.batch);
+      all.put("batch", Integer.parseInt(batch.batch));
+    } else {
+      put(all, "batch", batch.batchSchedule);
+    }
+  }
+
+  private static BatchRule ruleOf(JsonObject all) {
+    return isSet(all, "lr_rule") ? BatchRule.parse(all.getString("lr_rule")) : BatchRule.none();
   }
 
   /** V, or null for none. */
@@ -206,8 +231,7 @@ final class TrainFlags {
 
   private void rate(JsonObject all) {
     schedule(all);
-    BatchRule rule =
-        isSet(all, "lr_rule") ? BatchRule.parse(all.getString("lr_rule")) : BatchRule.none();
+    BatchRule rule = ruleOf(all);
     int base = baseBatch(all, rule);
     if (rate.lrRule != null) {
       require(
@@ -437,13 +461,20 @@ final class TrainFlags {
   }
 
   static final class BatchAndLength {
-    @Option(names = "--batch", paramLabel = "B", description = "Samples of an update.")
-    Integer batch;
+    @Option(
+        names = "--batch",
+        paramLabel = "B|auto",
+        description =
+            "Samples of an update; auto: --base-batch in the first epoch, which measures the gradient noise scale, "
+                + "then what that is.")
+    String batch;
 
     @Option(
         names = "--batch-schedule",
-        paramLabel = "E:B,...",
-        description = "Batch sizes by epoch, as in 0:128,30:1024; instead of --batch.")
+        paramLabel = "E:B,...|noise",
+        description =
+            "Batch sizes by epoch, as in 0:128,30:1024; noise: as auto, but measured on and followed from epoch to "
+                + "epoch, at most doubled or halved. Instead of --batch.")
     String batchSchedule;
 
     @Option(

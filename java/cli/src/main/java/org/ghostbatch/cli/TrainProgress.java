@@ -82,6 +82,9 @@ final class TrainProgress implements TrainingListener {
 
   @Override
   public void onUpdate(Trainer trainer) {
+    if (inEpoch == 0) {
+      total = trainer.totalUpdates(); // as far as is known: an epoch's batch may have been chosen
+    }
     if (++inEpoch == trainer.updatesOf(epoch)) {
       epoch++;
       inEpoch = 0;

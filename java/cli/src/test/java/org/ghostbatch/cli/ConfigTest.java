@@ -46,6 +46,17 @@ class ConfigTest {
   }
 
   @Test
+  void whatFollowsTheNoiseScaleKeepsItsBase() throws Exception {
+    Path config = file("auto.yaml", SMALL.replace("64", "\"auto:256\"") + "lr_rule: sqrt:32\n");
+    assertEquals("auto:256", spec("--config " + config).batch().toString());
+    TrainingSpec based = spec("--config " + config + " --base-batch 512");
+    assertEquals("auto:512", based.batch().toString());
+    assertEquals("sqrt:512", based.learningRate().rule().toString());
+    String noise = "--config " + config + " --batch-schedule noise";
+    assertEquals("noise:32", spec(noise).batch().toString(), "the rule's base");
+  }
+
+  @Test
   void flagsGoBeforeConfigBeforeRecipe() throws Exception {
     TrainingSpec recipe = spec("--recipe hoffer --model resnet44 --data strokes");
     assertEquals(2048, recipe.batch().first());
@@ -188,9 +199,7 @@ class ConfigTest {
         "linear:64",
         spec("--config " + config + " --lr-rule linear").learningRate().rule().toString());
     assertEquals(
-        128,
-        spec("--config " + config + " --batch 128").batch().largest(),
-        "a batch for a schedule");
+        128, spec("--config " + config + " --batch 128").batch().first(), "a batch for a schedule");
     assertEquals(64, spec("--config " + config + " --regime-adaptation").regimeAdaptation().base());
   }
 

@@ -37,6 +37,10 @@ class UsageTest {
         TRAIN + "--batch 0",
         TRAIN + "--batch -1",
         TRAIN + "--batch many",
+        "train --model f1 --data strokes --batch auto --updates 5",
+        "train --model f1 --data strokes --batch auto --epochs 2 --ghost 128",
+        "train --model f1 --data strokes --batch auto --epochs 2 --regime-adaptation",
+        "train --model f1 --data strokes --batch-schedule noise --epochs 2 --sam 0.1 --sam-group 32",
         TRAIN + "--updates 5",
         TRAIN + "--batch-schedule 0:64,2:128",
         TRAIN + "--ghost 0",
@@ -261,6 +265,16 @@ class UsageTest {
     assertEquals("sharpness@5,hessian@1", measured.measures().toString());
     assertEquals(100, measured.measureSamples());
     assertEquals("none", spec(train + "--find-lr --measure hessian").measures().toString());
+  }
+
+  @Test
+  void batchesFollowTheNoiseScale() {
+    String train = "--model f1 --data mnist --epochs 3 ";
+    assertEquals("auto:128", spec(train + "--batch auto").batch().toString());
+    assertEquals("noise:128", spec(train + "--batch-schedule noise").batch().toString());
+    TrainingSpec based = spec(train + "--batch auto --base-batch 256 --lr-rule sqrt");
+    assertEquals("auto:256", based.batch().toString());
+    assertEquals("sqrt:256", based.learningRate().rule().toString());
   }
 
   @Test

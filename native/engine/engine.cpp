@@ -168,7 +168,6 @@ class PassEngine : public Engine {
     ghost_rows_ = batch / ghosts_;
     longer_ghosts_ = batch % ghosts_;
     const int64_t longest = ghost_rows_ + (longer_ghosts_ > 0 ? 1 : 0);
-    shared_ = normalizing && longest > c_->spec.micro_batch && !c_->spec.ghost_per_lane;
     if (normalizing && spec.mode == NormMode::train) {
       statistics_update_->begin(spec.running_statistics, spec.momentum, ghosts_);
     }
@@ -183,11 +182,11 @@ class PassEngine : public Engine {
         ghosts_per_micro_ = std::max<int64_t>(1, fit);
         on_lanes((ghosts_ + ghosts_per_micro_ - 1) / ghosts_per_micro_,
                  [this](int64_t index, int32_t lane) { run_ghosts(index, lane); });
-      } else if (shared_) {
+      } else if (c_->spec.ghost_per_lane) {
+        on_lanes(ghosts_, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
+      } else {
         int64_t micros = 0;
         for (int64_t ghost = 0; ghost < ghosts_; ++ghost) micros += share_span(ghost, micros);
-      } else {
-        on_lanes(ghosts_, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
       }
     } catch (...) {
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -337,6 +336,10 @@ class PassEngine : public Engine {
     if (longest > std::max(c_->spec.ghost, c_->spec.micro_batch)) {
       throw Error("[engine] needs ghosts of at most " + std::to_string(std::max(c_->spec.ghost, c_->spec.micro_batch)) +
                   " rows, as compiled, got " + std::to_string(longest));
+    }
+    if (spec.part_norms && longest > c_->spec.micro_batch && !c_->spec.ghost_per_lane) {
+      throw Error("[engine] needs ghosts that one lane runs whole for norms of parts, as rows of a ghost depend on each "
+                  "other, got ghosts of " + std::to_string(longest) + " rows that lanes share");
     }
     if (batch / count * c_->smallest_norm_places < 2) {
       throw Error("[engine] needs at least 2 values per channel in a ghost, got 1: batch " + std::to_string(batch) +
@@ -657,7 +660,6 @@ class PassEngine : public Engine {
   /// are brought to their natural layout in the place that their sum takes at the end of the step.
   double part_square(size_t i, const Lane& lane, int32_t by) const {
     const Kernels& k = c_->kernels[i];
-    if (k.norm && shared_) return shared_norm_square(k.norm->spec().channels);
     double square = 0;
     if (k.norm) {
       square = square_of(diff_gamma(k, lane)) + square_of(diff_beta(k, lane));
@@ -670,23 +672,8 @@ class PassEngine : public Engine {
       }
       square = square_of(weights) + (part.bias.data != nullptr ? square_of(part.bias) : 0);
     }
-    return of_rows(square, lane.rows[i]);
-  }
-
-  /// The same of a norm where lanes share a ghost: the parts are its micro-batches, as of the other gradients, whose
-  /// sums lie in the order beta, gamma.
-  double shared_norm_square(int64_t channels) const {
-    const Span& span = spans_.front();
-    double square = 0;
-    for (int32_t m = 0; m < span.count; ++m) {
-      square += of_rows(square_of(partial(span.micros[m], channels)), span.micros[m].rows);
-    }
-    return square;
-  }
-
-  double of_rows(double square, int64_t rows) const {
     const double batch = static_cast<double>(batch_);
-    return batch * batch / static_cast<double>(rows) * square;
+    return batch * batch / static_cast<double>(lane.rows[i]) * square;
   }
   double square_of(const View& x) const { return c_->vectors->dot_block(x.data, x.data, x.type, x.elements); }
 
@@ -818,7 +805,6 @@ class PassEngine : public Engine {
   int64_t batch_ = 0;
   int64_t ghosts_ = 0, ghost_rows_ = 0, longer_ghosts_ = 0;  // the first `longer_ghosts_` have one row more
   int64_t ghosts_per_micro_ = 0;
-  bool shared_ = false;  // all lanes run one ghost at a time
   LossResult result_;
   int64_t parts_ = 0;
   std::vector<double> squares_;  // of each operation's gradient, over the parts so far

@@ -166,6 +166,8 @@ struct Cut {
   int64_t micro_batch;
   bool ghost_per_lane = false;
   Cut(int64_t rows, bool per_lane = false) : micro_batch(rows), ghost_per_lane(per_lane) {}
+  /// Whether lanes share ghosts of so many rows.
+  bool shares(int64_t ghost) const { return ghost > micro_batch && !ghost_per_lane; }
   friend std::ostream& operator<<(std::ostream& out, const Cut& cut) {
     return out << "micro-batches of " << cut.micro_batch << (cut.ghost_per_lane ? ", a ghost a lane" : "");
   }
@@ -833,6 +835,7 @@ TEST(EnginePartNorms, OfTheCpuAreThoseOfTheReference) {
       spec.ghost = 9;
       for (const NormMode mode : {NormMode::batch_statistics, NormMode::running}) {
         spec.mode = mode;
+        if (mode != NormMode::running && cut.shares(9)) continue;
         const auto parts = [&](const char* backend, DataType type) {
           Session s(backend, type, network, 3, cut, 9);
           return parts_of(s, *samples, 43, spec);
@@ -853,71 +856,16 @@ TEST(EnginePartNorms, OfTheCpuAreThoseOfTheReference) {
   }
 }
 
-/// Lanes that share a ghost: parts are its micro-batches, of gamma and beta too, whose gradients meet before they are
-/// committed. One norm on the input and a linear layer, with each row's share of the gradient written out.
-TEST(EnginePartNorms, OfASharedGhostAreThoseOfItsMicroBatches) {
-  constexpr size_t kRows = 13, kChannels = 2, kPlaces = 36, kInputs = kChannels * kPlaces, kOutputs = kClasses;
-  Builder b(6, 6, 2);
-  b.linear(b.norm(0, true), kClasses);
-  Owned<Samples> samples = random_samples(kRows);
-  const std::vector<double> w = b.initial(3);  // gamma, beta, weights [out, in], bias
-  const auto input = [&](size_t row, size_t i) {
-    return static_cast<double>(static_cast<const float*>(samples->row(static_cast<int64_t>(row)))[i]);
-  };
-  double mean[kChannels] = {}, rstd[kChannels] = {};
-  for (size_t c = 0; c < kChannels; ++c) {
-    double variance = 0;
-    for (size_t i = 0; i < kRows * kPlaces; ++i) mean[c] += input(i / kPlaces, i % kPlaces * 2 + c) / (kRows * kPlaces);
-    for (size_t i = 0; i < kRows * kPlaces; ++i) {
-      const double off = input(i / kPlaces, i % kPlaces * 2 + c) - mean[c];
-      variance += off * off / (kRows * kPlaces);
-    }
-    rstd[c] = 1 / std::sqrt(variance + 1e-5);
-  }
-  std::vector<std::vector<double>> of_rows;  // of the loss of the row
-  for (size_t row = 0; row < kRows; ++row) {
-    std::vector<double> gradient(w.size()), y(kInputs), normal(kInputs), logits(kOutputs);
-    for (size_t i = 0; i < kInputs; ++i) {
-      normal[i] = (input(row, i) - mean[i % 2]) * rstd[i % 2];
-      y[i] = std::max(0.0, w[i % 2] * normal[i] + w[2 + i % 2]);
-    }
-    double total = 0;
-    for (size_t o = 0; o < kOutputs; ++o) {
-      logits[o] = w[4 + kOutputs * kInputs + o];
-      for (size_t i = 0; i < kInputs; ++i) logits[o] += w[4 + o * kInputs + i] * y[i];
-      total += std::exp(logits[o]);
-    }
-    for (size_t o = 0; o < kOutputs; ++o) {
-      const bool label = static_cast<int32_t>(o) == samples->label(static_cast<int64_t>(row));
-      const double g = std::exp(logits[o]) / total - (label ? 1 : 0);
-      gradient[4 + kOutputs * kInputs + o] = g;
-      for (size_t i = 0; i < kInputs; ++i) {
-        gradient[4 + o * kInputs + i] = g * y[i];
-        if (y[i] <= 0) continue;
-        gradient[i % 2] += g * w[4 + o * kInputs + i] * normal[i];
-        gradient[2 + i % 2] += g * w[4 + o * kInputs + i];
-      }
-    }
-    of_rows.push_back(std::move(gradient));
-  }
-  for (const int64_t micro_batch : {1, 4, 5}) {
-    SCOPED_TRACE(micro_batch);
-    double wanted = 0;
-    int64_t first = 0;
-    const std::vector<int64_t> ends = micro_batch_ends(kRows, micro_batch);
-    for (const int64_t end : ends) {
-      std::vector<double> mean_gradient(w.size());
-      const double rows = static_cast<double>(end - first);
-      for (; first < end; ++first) {
-        for (size_t i = 0; i < w.size(); ++i) mean_gradient[i] += of_rows[static_cast<size_t>(first)][i] / rows;
-      }
-      wanted += rows * square(mean_gradient);
-    }
-    Session s("reference", DataType::f64, b, 3, micro_batch, kRows);
-    const Parts parts = parts_of(s, *samples, kRows, StepSpec());
-    EXPECT_EQ(parts.count, static_cast<int64_t>(ends.size()));
-    EXPECT_NEAR(parts.squares, wanted, 1e-12 * wanted);
-  }
+/// Batch norm ties rows of a ghost to each other: micro-batches of one are no samples of its gradient.
+TEST(EnginePartNorms, OfAGhostThatLanesShareAreRefused) {
+  Owned<Samples> samples = random_samples(43);
+  Builder network = residual_network();
+  Session s("reference", DataType::f64, network, 2, Cut(5), 9);
+  StepSpec spec;
+  spec.ghost = 9;
+  EXPECT_THROW(parts_of(s, *samples, 43, spec), Error);
+  spec.mode = NormMode::running;  // which ties none
+  EXPECT_EQ(parts_of(s, *samples, 43, spec).count, 9);
 }
 
 TEST(EnginePartNorms, HaveTheSameBitsOnAnyNumberOfLanesAndChangeNoOthers) {
@@ -927,6 +875,7 @@ TEST(EnginePartNorms, HaveTheSameBitsOnAnyNumberOfLanesAndChangeNoOthers) {
       SCOPED_TRACE(cut);
       Builder network = plain ? plain_network() : wide_network();
       const int64_t ghost = plain ? 0 : 8;
+      if (cut.shares(ghost)) continue;
       StepSpec spec;
       spec.ghost = ghost;
       spec.mode = NormMode::batch_statistics;

@@ -163,8 +163,28 @@ class MeasureTest {
     Cli cli = Cli.line(TRAIN + "--epochs 1 --measure flatness");
     assertEquals(2, cli.status());
     assertTrue(
-        cli.err().contains("[measures] needs one of [hessian, sharpness")
+        cli.err().contains("[measures] needs one of [hessian, noise, sharpness")
             && cli.err().contains("got flatness"),
         cli.err());
+  }
+
+  @Test
+  void noiseIsThatOfTheUpdates() {
+    Path noisy = folder.resolve("noisy");
+    String train =
+        "train --model lenet-small --data strokes --train-samples 1024 --batch 256 --epochs 10 --ghost 16 --quiet --measure noise@5 --out ";
+    Cli cli = Cli.line(train + noisy + " --micro-batch 16");
+    assertEquals(0, cli.status(), cli::err);
+    List<MeasureRow> rows = RunFolder.measures(noisy);
+    assertEquals(
+        List.of(5, 5, 5, 10, 10, 10), rows.stream().map(MeasureRow::epoch).toList(), rows::toString);
+    double high = rows.get(3).value();
+    double low = rows.get(4).value();
+    double scale = rows.get(5).value();
+    assertEquals("noise_scale", rows.get(5).name());
+    assertTrue(low < scale && !(scale >= high), rows::toString); // of two updates: no upper end
+    Cli whole = Cli.line(train + folder.resolve("whole") + " --micro-batch 128");
+    assertEquals(2, whole.status());
+    assertTrue(whole.err().contains("at least 4 micro-batches"), whole::err);
   }
 }

@@ -6,6 +6,7 @@ import java.util.TreeMap;
 import java.util.function.BiFunction;
 import org.ghostbatch.train.Measure;
 import org.ghostbatch.train.MeasurePlan;
+import org.ghostbatch.train.NoiseScale;
 import org.ghostbatch.train.Trainer;
 
 /**
@@ -32,7 +33,14 @@ public final class Measures {
   private static final int PROBES = 10;
 
   private static final Map<String, Measure> ALL =
-      new TreeMap<>(Map.of("sharpness", Measures::sharpness, "hessian", Measures::hessian));
+      new TreeMap<>(
+          Map.of(
+              "sharpness",
+              Measures::sharpness,
+              "hessian",
+              Measures::hessian,
+              "noise",
+              Measures::noise));
 
   /** Names of all measures. */
   public static final List<String> NAMES = List.copyOf(ALL.keySet());
@@ -92,6 +100,16 @@ public final class Measures {
         });
   }
 
+  /**
+   * The gradient noise scale as it has been of late, from the updates themselves: {@code scale},
+   * {@code low} and {@code high}, the ends of its interval. Costs nothing but what {@link
+   * Trainer.Builder#measureNoise} does.
+   */
+  public static Map<String, Double> noise(Trainer trainer, Measure.Progress progress) {
+    NoiseScale noise = Check.present("measures", "a trainer", trainer).noiseScale();
+    return Map.of("scale", noise.scale(), "low", noise.low(), "high", noise.high());
+  }
+
   private static Map<String, Double> of(
       Trainer trainer,
       Measure.Progress progress,
@@ -133,6 +151,7 @@ public final class Measures {
     check(plan)
         .entries()
         .forEach(entry -> trainer.measure(entry.name(), entry.every(), ALL.get(entry.name())));
-    return trainer;
+    boolean noise = plan.entries().stream().anyMatch(entry -> entry.name().equals("noise"));
+    return noise ? trainer.measureNoise(true) : trainer;
   }
 }

@@ -51,9 +51,10 @@ final class BatchPass {
     correct = 0;
   }
 
-  /** Has the gradients of first passes measured from here on; null: not. */
+  /** Has the gradients of first passes measured from here on, or not, for null. */
   void measure(NoiseScaleEstimator noise) {
     this.noise = noise;
+    step.partNorms(noise != null);
   }
 
   /** Rows of the batch. */
@@ -75,9 +76,7 @@ final class BatchPass {
   }
 
   private void first(Adversary adversary, int from, int to) {
-    step.partNorms(noise != null);
     run(NormMode.TRAIN, adversary, from, to);
-    step.partNorms(false);
     loss += result.loss();
     correct += result.correct();
     if (noise != null) {

@@ -23,15 +23,13 @@ public record NoiseScale(
     double gradientSquare,
     double covarianceTrace,
     long updates) {
-  /** As {@code 530 (410-700)}. */
+  /** As {@code 530 (410-700)}, or {@code unknown (at least 410)}. */
   @Override
   public String toString() {
-    return String.format(
-        Locale.ROOT,
-        "%s (%.0f-%s)",
-        Double.isNaN(scale) ? "unknown" : rounded(scale),
-        low,
-        Double.isInfinite(high) ? "" : rounded(high));
+    return (Double.isNaN(scale) ? "unknown" : rounded(scale))
+        + (Double.isInfinite(high)
+            ? " (at least " + rounded(low) + ")"
+            : " (" + rounded(low) + "-" + rounded(high) + ")");
   }
 
   private static String rounded(double value) {

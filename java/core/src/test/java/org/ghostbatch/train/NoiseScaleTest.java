@@ -127,7 +127,9 @@ class NoiseScaleTest {
     assertTrue(unknown > 20 && unknown < 200, unknown + " without a scale");
     assertTrue(low > 100, "at least " + low);
     assertEquals(Double.POSITIVE_INFINITY, estimator.estimate().high());
-    assertTrue(estimator.estimate().toString().endsWith("-)"), estimator.estimate().toString());
+    assertEquals(
+        "unknown (at least 410)", new NoiseScale(Double.NaN, 410, 1 / 0., -1, 1, 9).toString());
+    assertEquals("530 (410-700)", new NoiseScale(530, 410, 700, 1, 530, 9).toString());
     NoiseScale none = new NoiseScaleEstimator().estimate();
     assertTrue(Double.isNaN(none.scale()) && none.low() == 0 && none.updates() == 0);
   }

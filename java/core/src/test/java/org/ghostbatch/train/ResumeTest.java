@@ -60,7 +60,7 @@ class ResumeTest {
     LAMB(b -> b.optimizer(Lamb.of()).learningRate(0.01)),
     AUGMENTED(b -> b.augmentation(Augmentation.PAD_CROP_FLIP).warmupEpochs(1.5)),
     GROWING(b -> b.batchSize(BatchSchedule.parse("0:60,1:100"))),
-    FOLLOWING_NOISE(b -> b.batchSize(BatchSchedule.noise(40)).ghostBatchSize(4)),
+    FOLLOWING_NOISE(b -> b.batchSize(BatchSchedule.noise(20)).ghostBatchSize(5).learningRate(0.01)),
     FOLLOWING_NOISE_ONCE(b -> b.batchSize(BatchSchedule.auto(32)).ghostBatchSize(8)),
     IN_UPDATES(b -> b.updates(11)),
     VALIDATED(b -> b.validation(0.2).keepBest(2)),

@@ -554,6 +554,57 @@ TEST(Lbfgsb, TakesTheStepsOfTheAlgorithm) {
   EXPECT_LE(least_free, 1);
 }
 
+/// Variables that reach their bounds at once, or one shortly behind the other, where the model is about flat along the
+/// path. Of those at once none ends the walk before all have stopped; of the others each may, though what stops next would
+/// let the model fall again.
+TEST(Lbfgsb, EndsTheWalkBetweenBreakPointsButNotWithinOne) {
+  constexpr size_t kSize = 10;
+  int64_t targets = 0;
+  for (uint32_t seed = 1; seed <= 10000; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Random random(seed);
+    // A step s to 0, with any change y of the gradient: made of a first gradient -scale s, or a larger one where the
+    // bound is at 0.
+    Vector s(kSize), y(kSize);
+    for (size_t i = 0; i < kSize; ++i) {
+      s[i] = random.nonzero() * std::exp2(random.value(3, -1));
+      y[i] = random.nonzero() * std::exp2(random.value(2));
+    }
+    const double scale = std::exp2(static_cast<double>(random.below(6)) - 4);
+    const double unit = (0.8 + random.value(0.4)) * inner_product(s, y) / inner_product(y, y);
+    const double apart = seed % 2 == 0 ? 0 : 5e-3;
+    Vector x(kSize), gradient(kSize), g(kSize), lower(kSize), upper(kSize);
+    for (size_t i = 0; i < kSize; ++i) {
+      y[i] *= unit;
+      x[i] = -s[i];
+      const double inner = (0.5 + random.value(0.4)) * y[i];
+      const bool at_bound = inner * s[i] >= s[i] * s[i] && std::abs(y[i] - inner) >= scale * std::abs(s[i]);
+      g[i] = at_bound && random.below(3) == 0 ? inner : y[i] - scale * s[i];
+      gradient[i] = g[i] == inner ? g[i] - y[i] : -scale * s[i];
+      const double t = random.below(3) == 0 ? 1.5 + random.value(0.5) : 1 + apart * random.value();
+      const double far = g[i] == inner ? 0 : 10 * std::abs(s[i]);
+      lower[i] = g[i] > 0 ? std::min(-g[i] * t, x[i]) : -far - std::max(0.0, s[i]);
+      upper[i] = g[i] < 0 ? std::max(-g[i] * t, x[i]) : far + std::max(0.0, -s[i]);
+    }
+    const double slope = inner_product(gradient, s);
+    if (!(std::abs(inner_product(g, s)) < -0.8 * slope)) continue;  // the line search would go on
+    LbfgsbSpec spec;
+    spec.initial_scale = scale;
+    SpelledOut expected(1, scale);
+    const auto solver = own(Lbfgsb::create(kSize, spec));
+    solver->start(nullptr, view(x), view(lower), view(upper));
+    ASSERT_EQ(solver->advance(nullptr, 0, view(gradient), view(x)), LbfgsbStatus::evaluate);
+    ASSERT_EQ(x, Vector(kSize));
+    ASSERT_EQ(solver->advance(nullptr, slope, view(g), view(x)), LbfgsbStatus::iterated);
+    for (size_t i = 0; i < kSize; ++i) y[i] = g[i] - gradient[i];
+    expected.add(s, y);
+    expect_close("target", x, expected.target(Vector(kSize), g, lower, upper), 1e-9);
+    if (::testing::Test::HasFailure()) return;
+    ++targets;
+  }
+  EXPECT_GE(targets, 2000);
+}
+
 TEST(Lbfgsb, GivesTheSameBitsOnAnyLanes) {
   // Several waves of the walk, all kinds of variables, a last block that is short.
   const int64_t n = 16384 * 14 + 77;

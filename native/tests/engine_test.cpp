@@ -1240,6 +1240,25 @@ TEST(EngineAdversary, BatchesMayGrowAndShrink) {
     Session fresh("cpu", DataType::f32, network, 2, Cut(8), 8, true, true);
     EXPECT_EQ(rise(s, batch), rise(fresh, batch)) << batch << " rows";
   }
+
+  // From a page to many: what is too short for it would be seen.
+  Builder linear(6, 6, 2);
+  linear.linear(0, kClasses);
+  Session large("cpu", DataType::f32, linear, 2, Cut(1024), 0, true, true);
+  std::vector<int32_t> indices(200000);
+  for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int32_t>(i % 50);
+  const auto mean = [&](int64_t batch, Adversary adversary) {
+    StepSpec spec;
+    spec.adversary = adversary;
+    spec.adversary_epsilon = 0.1;
+    LossResult result;
+    large.engine->step(*samples, indices.data(), batch, nullptr, spec, nullptr, nullptr, result);
+    return result.loss / static_cast<double>(batch);
+  };
+  const double clean = mean(50, Adversary::record), moved = mean(50, Adversary::apply);
+  EXPECT_GT(moved, clean);
+  EXPECT_NEAR(mean(200000, Adversary::record), clean, 1e-6);
+  EXPECT_NEAR(mean(200000, Adversary::apply), moved, 1e-6);
 }
 
 TEST(EngineAdversary, RefusesWhatWasNotRecordedAndGoesOn) {

@@ -555,8 +555,8 @@ TEST(Lbfgsb, TakesTheStepsOfTheAlgorithm) {
 }
 
 /// Variables that reach their bounds at once, or one shortly behind the other, where the model is about flat along the
-/// path. Of those at once none ends the walk before all have stopped; of the others each may, though what stops next would
-/// let the model fall again.
+/// path. Of those at once none ends the walk before all have stopped; of the others each may, though what stops next
+/// would let the model fall again.
 TEST(Lbfgsb, EndsTheWalkBetweenBreakPointsButNotWithinOne) {
   constexpr size_t kSize = 10;
   int64_t targets = 0;

@@ -177,7 +177,9 @@ class MeasureTest {
     assertEquals(0, cli.status(), cli::err);
     List<MeasureRow> rows = RunFolder.measures(noisy);
     assertEquals(
-        List.of(5, 5, 5, 10, 10, 10), rows.stream().map(MeasureRow::epoch).toList(), rows::toString);
+        List.of(5, 5, 5, 10, 10, 10),
+        rows.stream().map(MeasureRow::epoch).toList(),
+        rows::toString);
     double high = rows.get(3).value();
     double low = rows.get(4).value();
     double scale = rows.get(5).value();

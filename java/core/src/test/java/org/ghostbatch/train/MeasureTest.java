@@ -430,12 +430,5 @@ class MeasureTest {
         List.of("1,2,a_b", "1,2,a_b,3,4", "x,2,a_b,3", "1,2,a,3", "1,2,a_b,x", "1,2,a_b c,3")) {
       assertThrows(IllegalArgumentException.class, () -> MeasureRow.parse(text), text);
     }
-    // A checkpoint from before there were measures.
-    JsonObject json = new RunState().toJson();
-    JsonObject before = new JsonObject();
-    json.names().stream()
-        .filter(name -> !name.equals("measures"))
-        .forEach(name -> before.put(name, json.get(name)));
-    assertEquals(List.of(), RunState.fromJson(before).measures);
   }
 }

@@ -224,7 +224,10 @@ class NoiseScaleTest {
       new SampleCopy(TRAIN).copy(all, 0, all.length, samples);
       LossResult result = new LossResult();
       for (Sequential layers : List.of(TinyData.convolutional(), TinyData.withoutNorm())) {
-        for (int ghost : new int[] {0, 8, 21, 64, 300}) {
+        for (int ghost : new int[] {0, 8, 21, 64}) {
+          if (ghost == 0 && layers.equals(TinyData.convolutional())) {
+            continue; // refused
+          }
           for (int microBatch : new int[] {5, 16, 50, 128}) {
             try (Trainer trainer =
                 Trainer.of(layers)
@@ -299,10 +302,9 @@ class NoiseScaleTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "256 | 0 | 256 | got 1: batch 256, micro-batch 256; micro-batch 64 gives 4",
         "256 | 64 | 128 | got 2: batch 256, ghost 64, micro-batch 128; micro-batch 64 gives 4",
         "96 | 32 | 8 | got 3: batch 96, ghost 32, micro-batch 8; a batch of at least 128 or smaller ghosts give as many",
-        "3 | 0 | 1 | got 3: batch 3, micro-batch 1; a batch of at least 4 can have as many"
+        "6 | 2 | 2 | got 3: batch 6, ghost 2, micro-batch 2; a batch of at least 8 or smaller ghosts give as many"
       })
   void tooFewPartsAreRefused(int batch, int ghost, int microBatch, String got) {
     try (Device device = Device.of("cpu", 1);
@@ -323,6 +325,13 @@ class NoiseScaleTest {
   @Test
   void whatCannotBeMeasuredIsSaid() {
     try (Device device = Device.of("cpu", 1)) {
+      for (int ghost : new int[] {0, 64, 300}) {
+        try (Trainer trainer = builder().ghostBatchSize(ghost).measureNoise(true).on(device)) {
+          var whole = assertThrows(IllegalArgumentException.class, () -> trainer.prepare(TRAIN));
+          assertTrue(
+              whole.getMessage().contains("ghosts smaller than the batch"), whole::getMessage);
+        }
+      }
       var groups =
           assertThrows(
               IllegalArgumentException.class,
@@ -386,7 +395,7 @@ class NoiseScaleTest {
   @Test
   void theMicroBatchIsCutForTheBaseBatch() {
     try (Device device = Device.of("cpu", 1)) {
-      for (int[] sizes : new int[][] {{128, 0, 32}, {128, 8, 32}, {128, 32, 32}, {100, 0, 25}}) {
+      for (int[] sizes : new int[][] {{128, 8, 32}, {128, 32, 32}, {100, 5, 30}}) {
         try (Trainer trainer =
             Trainer.of(TinyData.convolutional())
                 .batchSize(BatchSchedule.auto(sizes[0]))

@@ -2,8 +2,10 @@ package org.ghostbatch.train;
 
 import java.lang.System.Logger;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import org.ghostbatch.data.Dataset;
 
@@ -27,6 +29,7 @@ final class Run {
   private int made; // updates of this process
   private boolean cut; // stopped within an epoch
   private Evaluation tested;
+  private final Set<String> failed = new HashSet<>(); // measures, after the last epoch
 
   /** Goes through a measure that is not to be finished. */
   private static final class Stopped extends RuntimeException {
@@ -116,6 +119,7 @@ final class Run {
       return;
     }
     EpochRow row = close(clock);
+    failed.clear();
     if (!part && !cut && average != null) {
       average.afterEpoch(state.epoch, trainer.engine().parameters());
     }
@@ -137,7 +141,8 @@ final class Run {
   private boolean measure(boolean last) {
     for (MeasurePlan.Entry entry : spec.measures().entries()) {
       boolean due = last || state.epoch % entry.every() == 0;
-      if (due && !state.measured(entry.name()) && !measure(entry.name())) {
+      boolean tried = state.measured(entry.name()) || failed.contains(entry.name());
+      if (due && !tried && !measure(entry.name())) {
         return false;
       }
     }
@@ -166,6 +171,7 @@ final class Run {
           name,
           Integer.toString(state.epoch),
           e.getMessage());
+      failed.add(name);
       return true;
     } finally {
       state.leaveOut(System.nanoTime() - begin);

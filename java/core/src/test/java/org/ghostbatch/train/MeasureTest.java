@@ -279,7 +279,7 @@ class MeasureTest {
     Path folder = temp.resolve("run");
     Measure failing =
         (trainer, progress) -> {
-          if (trainer.updates() == 10) {
+          if (trainer.updates() > 5) {
             throw new IllegalArgumentException("no memory, say");
           }
           return Map.of("figure", Double.NaN);
@@ -292,10 +292,12 @@ class MeasureTest {
                     builder().measure("a", 1, failing).measure("way", 3, MeasureTest::way),
                     TRAIN));
     assertEquals(
-        List.of("[trainer] cannot measure a after epoch 2: no memory, say; training goes on"),
+        List.of(
+            "[trainer] cannot measure a after epoch 2: no memory, say; training goes on",
+            "[trainer] cannot measure a after epoch 3: no memory, say; training goes on"),
         warnings);
-    assertEquals(List.of("1,5,a_figure,", "3,15,a_figure,"), csv(folder).subList(1, 3));
-    assertEquals(5, csv(folder).size());
+    assertEquals("1,5,a_figure,", csv(folder).get(1));
+    assertEquals(4, csv(folder).size());
     assertTrue(
         Json.readObject(RunFolder.summaryFile(folder)).getObject("measures").isNull("a_figure"));
     assertArrayEquals(

@@ -663,8 +663,8 @@ final class TrainFlags {
         names = "--adversarial",
         paramLabel = "EPS",
         description =
-            "Adversarial training: half the gradient is that at inputs moved by EPS (of a pixel's range 1; of floats as "
-                + "they are) to where the loss rises. Two passes an update. Default: 0, no.")
+            "Adversarial training: half the gradient is that at inputs moved by EPS to where the loss rises; 1 is the range "
+                + "of a pixel, floats count as they are. Two passes an update. Default: 0, no.")
     Double adversarial;
   }
 

@@ -39,6 +39,7 @@ class UsageTest {
         TRAIN + "--batch many",
         "train --model f1 --data strokes --batch auto --updates 5",
         "train --model f1 --data strokes --batch auto --epochs 2 --ghost 128",
+        "train --model f1 --data strokes --batch auto --epochs 2", // plain batch norm
         "train --model f1 --data strokes --batch auto --epochs 2 --regime-adaptation",
         "train --model f1 --data strokes --batch-schedule noise --epochs 2 --sam 0.1 --sam-group 32",
         TRAIN + "--updates 5",

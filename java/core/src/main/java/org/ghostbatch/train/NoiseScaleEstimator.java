@@ -16,8 +16,8 @@ import org.ghostbatch.io.JsonObject;
  *
  * are unbiased for tr(Sigma) and for the square of the true gradient, whatever the sizes of the
  * parts. For equal ones they are McCandlish et al.'s of batch sizes B / K and B, averaged over all
- * K small batches. Parts must be independent: ghosts are, micro-batches of one ghost share its
- * statistics, which S does not see.
+ * K small batches. Parts must be independent draws, as whole ghosts are. Micro-batches of one ghost
+ * share its statistics: from them S comes out at more than twice what it is.
  *
  * <p>Both are averaged over updates before they are divided, by moving averages of decay 0.99 with
  * the bias of their start corrected. The interval is Fieller's for a ratio of means, from the

@@ -457,8 +457,8 @@ public final class Trainer implements AutoCloseable {
     /**
      * Whether to measure the gradient noise scale, for {@link Trainer#noiseScale}, in every eighth
      * update. The run stays the same, bit for bit; its time grows by less than 1 %. An update needs
-     * at least 4 micro-batches, or ghosts where those are larger, which {@link Trainer#prepare}
-     * checks.
+     * at least 4 micro-batches, and with batch norm each of them whole ghosts, which {@link
+     * Trainer#prepare} checks.
      */
     public Builder measureNoise(boolean on) {
       measuringNoise = on;

@@ -160,8 +160,7 @@ final class TrainingPlan {
 
   /** The largest micro-batch at which the smallest batch has parts enough; 0 where none has. */
   private int measurable(Network network) {
-    boolean whole = network.hasBatchNorm() && MicroBatch.ghostPerLane(network, ghostOfRule());
-    int unit = whole ? ghostOfRule() : 1;
+    int unit = network.hasBatchNorm() ? Math.max(1, ghostOfRule()) : 1;
     int rows = smallestBatch() / LEAST_PARTS / unit * unit;
     return rows > 0 && parts(network, rows, smallestBatch()) >= LEAST_PARTS ? rows : 0;
   }
@@ -170,24 +169,21 @@ final class TrainingPlan {
     return batch.phases().stream().mapToInt(BatchSchedule.Phase::batch).min().orElseThrow();
   }
 
-  /**
-   * Refuses batches of too few parts for the noise scale; and parts of one ghost, whose rows batch
-   * norm ties to each other: they vary more than batches do, 2.4 times for LeNet-small at 512.
-   */
+  /** Refuses batches whose parts are too few for the noise scale, or not independent. */
   void checkMeasurable(Network network, int microBatch) {
     if (network.hasBatchNorm() && !MicroBatch.ghostPerLane(network, ghostOfRule())) {
       throw Check.bad(
           "trainer",
-          "ghosts smaller than the batch for the noise scale of a network with batch norm, of up to"
-              + " 256 samples or so",
-          spec.ghost() == 0 ? "none" : spec.ghost());
+          "ghost batches that one lane runs whole for the noise scale, as what shares statistics is no"
+              + " independent draw",
+          ghostOfRule() == 0 ? "plain batch norm" : "ghosts of " + spec.ghost());
     }
     int rows = smallestBatch();
     int parts = parts(network, microBatch, rows);
     if (parts >= LEAST_PARTS) {
       return;
     }
-    boolean ghosts = network.hasBatchNorm() && ghostOfRule() > 0;
+    boolean ghosts = network.hasBatchNorm();
     int other = measurable(network);
     String way =
         other > 0

@@ -215,6 +215,38 @@ class NoiseScaleTest {
     assertTrue(noise.low() < trace / square && trace / square < noise.high(), noise.toString());
   }
 
+  /** With batch norm: what one batch shows is how the gradients of batches scatter. */
+  @Test
+  void ghostsAreIndependentDraws() {
+    int batches = 300;
+    try (Device device = Device.of("cpu", 2);
+        Samples samples = device.samples(DataType.U8, TRAIN.count(), 8, 8, 1, 4);
+        Trainer trainer = builder().on(device)) {
+      new SampleCopy(TRAIN).copy(IntStream.range(0, TRAIN.count()).toArray(), 0, 410, samples);
+      trainer.prepare(TRAIN);
+      Engine engine = trainer.engine();
+      NoiseScaleEstimator estimator = new NoiseScaleEstimator();
+      Random random = new Random(1);
+      double[] mean = new double[(int) engine.gradients().elements()];
+      double squares = 0;
+      for (int i = 0; i < batches; i++) {
+        int[] rows = random.ints(64, 0, TRAIN.count()).toArray();
+        StepSpec step = new StepSpec().ghost(16).step(i).partNorms(true);
+        engine.step(samples, rows, 64, null, step, null, null, new LossResult());
+        double[] g = engine.gradients().toDoubles();
+        double norm = UpdaterTest.Formula.norm(g);
+        squares += norm * norm / batches;
+        for (int k = 0; k < g.length; k++) {
+          mean[k] += g[k] / batches;
+        }
+        estimator.add(engine.partSquares(), engine.parts(), 64, norm);
+      }
+      double norm = UpdaterTest.Formula.norm(mean);
+      double trace = 64 * (squares - norm * norm) * batches / (batches - 1);
+      assertEquals(trace, estimator.estimate().covarianceTrace(), 0.1 * trace);
+    }
+  }
+
   @Test
   void thePlanKnowsTheEnginesParts() {
     Map<Integer, Integer> counts = new TreeMap<>();
@@ -302,17 +334,19 @@ class NoiseScaleTest {
   @CsvSource(
       delimiter = '|',
       value = {
+        "256 | -1 | 256 | got 1: batch 256, micro-batch 256; micro-batch 64 gives 4",
         "256 | 64 | 128 | got 2: batch 256, ghost 64, micro-batch 128; micro-batch 64 gives 4",
         "96 | 32 | 8 | got 3: batch 96, ghost 32, micro-batch 8; a batch of at least 128 or smaller ghosts give as many",
-        "6 | 2 | 2 | got 3: batch 6, ghost 2, micro-batch 2; a batch of at least 8 or smaller ghosts give as many"
+        "3 | -1 | 1 | got 3: batch 3, micro-batch 1; a batch of at least 4 can have as many"
       })
   void tooFewPartsAreRefused(int batch, int ghost, int microBatch, String got) {
     try (Device device = Device.of("cpu", 1);
         Trainer trainer =
-            builder()
+            Trainer.of(ghost < 0 ? TinyData.withoutNorm() : TinyData.convolutional())
                 .batchSize(batch)
-                .ghostBatchSize(ghost)
+                .ghostBatchSize(Math.max(0, ghost))
                 .microBatch(microBatch)
+                .epochs(1)
                 .measureNoise(true)
                 .on(device)) {
       var error = assertThrows(IllegalArgumentException.class, () -> trainer.prepare(TRAIN));
@@ -340,6 +374,17 @@ class NoiseScaleTest {
       try (Trainer trainer = builder().on(device)) {
         trainer.prepare(TRAIN);
         assertThrows(IllegalStateException.class, trainer::noiseScale);
+      }
+      for (int ghost : new int[] {0, 400}) {
+        try (Trainer trainer = builder().ghostBatchSize(ghost).measureNoise(true).on(device)) {
+          var shared = assertThrows(IllegalArgumentException.class, () -> trainer.prepare(TRAIN));
+          assertTrue(shared.getMessage().endsWith("got plain batch norm"), shared.getMessage());
+        }
+      }
+      try (Trainer trainer =
+          builder().batchSize(400).ghostBatchSize(300).measureNoise(true).on(device)) {
+        var shared = assertThrows(IllegalArgumentException.class, () -> trainer.prepare(TRAIN));
+        assertTrue(shared.getMessage().endsWith("got ghosts of 300"), shared.getMessage());
       }
     }
   }
@@ -397,7 +442,7 @@ class NoiseScaleTest {
     try (Device device = Device.of("cpu", 1)) {
       for (int[] sizes : new int[][] {{128, 8, 32}, {128, 32, 32}, {100, 5, 30}}) {
         try (Trainer trainer =
-            Trainer.of(TinyData.convolutional())
+            Trainer.of(sizes[1] == 0 ? TinyData.withoutNorm() : TinyData.convolutional())
                 .batchSize(BatchSchedule.auto(sizes[0]))
                 .ghostBatchSize(sizes[1])
                 .epochs(2)

@@ -92,9 +92,9 @@ class Engine : public Resource {
                     const StepSpec& spec, void* logits, void* input_gradient, LossResult& result) = 0;
 
   /// Of the last step, sum_k n_k ||G_k||^2 over the parts whose gradients were added up: micro-batches, or ghosts where
-  /// one lane runs several micro-batches of each. G_k is the mean gradient of part k's n_k rows. Parts of a ghost that
-  /// lanes share are no independent draws. 0 without StepSpec.part_norms. Formed in double, in the order of commits.
-  /// Cost: each part's gradient read once more, and brought to its natural layout where the kernels have another.
+  /// one lane runs several micro-batches of each. G_k is the mean gradient of part k's n_k rows. 0 without
+  /// StepSpec.part_norms, which is refused where lanes share a ghost. Formed in double, in the order of commits. Cost:
+  /// each part's gradient read once more, and brought to its natural layout where the kernels have another.
   virtual double part_squares() const = 0;
   /// Number of the parts of the last step.
   virtual int64_t parts() const = 0;

@@ -174,8 +174,8 @@ final class TrainingPlan {
     if (network.hasBatchNorm() && !MicroBatch.ghostPerLane(network, ghostOfRule())) {
       throw Check.bad(
           "trainer",
-          "ghost batches that one lane runs whole for the noise scale, as what shares statistics is no"
-              + " independent draw",
+          "ghost batches that one lane runs whole for the noise scale, as what shares statistics is"
+              + " no independent draw",
           ghostOfRule() == 0 ? "plain batch norm" : "ghosts of " + spec.ghost());
     }
     int rows = smallestBatch();

@@ -8,6 +8,7 @@ import org.ghostbatch.analysis.Diffusion;
 import org.ghostbatch.analysis.Overfitting;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.DistanceRow;
 import org.ghostbatch.train.EpochRow;
 import org.ghostbatch.train.RunFolder;
 import picocli.CommandLine.Command;
@@ -48,13 +49,14 @@ final class CurvesCommand implements Callable<Integer> {
 
   private static Curves read(Path run) {
     List<EpochRow> rows = RunFolder.metrics(run);
+    List<DistanceRow> distances = RunFolder.distances(run);
     try {
       return new Curves(
           run,
           rows.isEmpty() ? Double.NaN : rows.get(rows.size() - 1).weightDistance(),
           Diffusion.fit(
-              rows.stream().mapToDouble(EpochRow::updates).toArray(),
-              rows.stream().mapToDouble(EpochRow::weightDistance).toArray()),
+              distances.stream().mapToDouble(DistanceRow::updates).toArray(),
+              distances.stream().mapToDouble(DistanceRow::distance).toArray()),
           Overfitting.of(rows));
     } catch (IllegalArgumentException e) {
       throw new IllegalArgumentException(e.getMessage() + ", in " + run, e);

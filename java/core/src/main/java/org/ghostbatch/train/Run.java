@@ -202,6 +202,9 @@ final class Run {
     state.norms += trainer.lastGradientNorm();
     state.seen += feed.count();
     state.done++;
+    if (state.distanceDue()) {
+      state.distances.add(new DistanceRow(state.updates, trainer.weightDistance()));
+    }
     boolean warm = ++made > WARM_UP;
     long nanos = clock.lap(feed.count(), warm);
     if (warm) {

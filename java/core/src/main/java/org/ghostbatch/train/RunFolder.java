@@ -23,11 +23,12 @@ import org.ghostbatch.io.JsonObject;
 
 /**
  * The folder of a run: {@code config.json} (the spec, and what it resolved to), {@code metrics.csv}
- * (a row an epoch), {@code measures.csv} (a row a figure, where the spec has measures), {@code
- * model.safetensors}, {@code summary.json}, {@code checkpoint/} (the last two; one that is damaged
- * stays there with the ending {@code .damaged}), {@code best/} (networks of the best validation
- * accuracy). As a listener of a {@link Trainer} it writes them when it is time; each file is whole
- * or not there. While it is open, no other process can open the folder.
+ * (a row an epoch), {@code distances.csv} (of the weights from their start, by update), {@code
+ * measures.csv} (a row a figure, where the spec has measures), {@code model.safetensors}, {@code
+ * summary.json}, {@code checkpoint/} (the last two; one that is damaged stays there with the ending
+ * {@code .damaged}), {@code best/} (networks of the best validation accuracy). As a listener of a
+ * {@link Trainer} it writes them when it is time; each file is whole or not there. While it is
+ * open, no other process can open the folder.
  *
  * <p>A run that was interrupted, or killed at any moment, goes on where its last checkpoint is:
  *
@@ -41,6 +42,7 @@ import org.ghostbatch.io.JsonObject;
 public final class RunFolder implements TrainingListener, AutoCloseable {
   static final String CONFIG = "config.json";
   static final String METRICS = "metrics.csv";
+  static final String DISTANCES = "distances.csv";
   static final String MEASURES = "measures.csv";
   static final String MODEL = "model.safetensors";
   static final String SUMMARY = "summary.json";
@@ -79,7 +81,8 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
    */
   public static RunFolder create(Path folder) {
     RunFolder opened = made(folder);
-    for (String file : List.of(CONFIG, METRICS, MEASURES, MODEL, SUMMARY, CHECKPOINTS, BEST)) {
+    for (String file :
+        List.of(CONFIG, METRICS, DISTANCES, MEASURES, MODEL, SUMMARY, CHECKPOINTS, BEST)) {
       if (Files.exists(folder.resolve(file))) {
         opened.close();
         throw Check.bad(
@@ -278,6 +281,11 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     return rows(folder.resolve(METRICS), EpochRow::parse);
   }
 
+  /** How far the weights of the run in a folder were from their start, by update. */
+  public static List<DistanceRow> distances(Path folder) {
+    return rows(folder.resolve(DISTANCES), DistanceRow::parse);
+  }
+
   /** What was measured in the run in a folder; empty where its spec has no measures. */
   public static List<MeasureRow> measures(Path folder) {
     Path file = folder.resolve(MEASURES);
@@ -364,6 +372,9 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     StringBuilder metrics = new StringBuilder(EpochRow.csvHeader(validation)).append('\n');
     trainer.rows().forEach(row -> metrics.append(row.csv(validation)).append('\n'));
     write(METRICS, metrics.toString());
+    StringBuilder distances = new StringBuilder(DistanceRow.CSV_HEADER).append('\n');
+    trainer.distances().forEach(row -> distances.append(row.csv()).append('\n'));
+    write(DISTANCES, distances.toString());
   }
 
   private void writeMeasures(Trainer trainer) {

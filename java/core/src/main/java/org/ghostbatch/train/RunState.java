@@ -6,8 +6,8 @@ import org.ghostbatch.io.JsonObject;
 
 /**
  * Where a run is, beside the tensors: epochs and updates done, the running sums of the epoch in
- * progress, the rows and measures so far, and what early stop remembers. A checkpoint holds it as
- * JSON.
+ * progress, the rows, measures and distances so far, and what early stop remembers. A checkpoint
+ * holds it as JSON.
  */
 final class RunState {
   /** Finished epochs. */
@@ -51,6 +51,7 @@ final class RunState {
 
   final List<EpochRow> rows = new ArrayList<>();
   final List<MeasureRow> measures = new ArrayList<>();
+  final List<DistanceRow> distances = new ArrayList<>();
 
   /** Batch sizes of the epochs that have begun, where they follow the noise scale. */
   final List<Integer> batches = new ArrayList<>();
@@ -86,6 +87,12 @@ final class RunState {
   /** Whether this measure was taken after the last epoch. */
   boolean measured(String measure) {
     return measures.stream().anyMatch(row -> row.epoch() == epoch && row.isOf(measure));
+  }
+
+  /** Whether the distance of the weights is to be kept after the update just made. */
+  boolean distanceDue() {
+    long last = distances.isEmpty() ? 0 : distances.get(distances.size() - 1).updates();
+    return updates >= DistanceRow.after(last);
   }
 
   /** Leaves what has just taken so long out of the run's seconds. */
@@ -139,6 +146,7 @@ final class RunState {
         .put("averages", averages)
         .put("rows", rows.stream().map(row -> row.csv(true)).toList())
         .put("measures", measures.stream().map(MeasureRow::csv).toList())
+        .put("distances", distances.stream().map(DistanceRow::csv).toList())
         .put("batches", List.copyOf(batches))
         .put("noise", noise.toJson());
   }
@@ -168,6 +176,7 @@ final class RunState {
     state.averages = count(json.getLong("averages"));
     texts(json, "rows").forEach(row -> state.rows.add(EpochRow.parse(row)));
     texts(json, "measures").forEach(row -> state.measures.add(MeasureRow.parse(row)));
+    texts(json, "distances").forEach(row -> state.distances.add(DistanceRow.parse(row)));
     for (Object batch : json.getList("batches")) {
       if (!(batch instanceof Number number) || number.intValue() < 1) {
         throw Check.bad("checkpoint", "batches >= 1", batch);

@@ -849,6 +849,11 @@ public final class Trainer implements AutoCloseable {
     return List.copyOf(state.rows);
   }
 
+  /** Distances of the weights from their start, by update. */
+  List<DistanceRow> distances() {
+    return List.copyOf(state.distances);
+  }
+
   /** What was measured so far. */
   public List<MeasureRow> measured() {
     return List.copyOf(state.measures);

@@ -156,6 +156,7 @@ class ResumeTest {
     assertArrayEquals(
         Files.readAllBytes(RunFolder.model(expected)), Files.readAllBytes(RunFolder.model(actual)));
     assertEquals(untimed(expected), untimed(actual));
+    assertEquals(RunFolder.distances(expected), RunFolder.distances(actual));
     assertEquals(best(expected), best(actual));
   }
 

@@ -45,6 +45,7 @@ class RunFolderTest {
                   ".lock",
                   "checkpoint",
                   "config.json",
+                  "distances.csv",
                   "metrics.csv",
                   "model.safetensors",
                   "summary.json")),
@@ -58,6 +59,12 @@ class RunFolderTest {
       assertEquals(3, metrics.size());
       assertEquals(history.last().csv(), metrics.get(2));
       assertTrue(metrics.get(2).startsWith("2,6,600,100,0.1,"), metrics.get(2));
+
+      List<DistanceRow> distances = RunFolder.distances(path);
+      assertEquals(
+          List.of(1L, 2L, 3L, 4L, 5L, 6L), distances.stream().map(DistanceRow::updates).toList());
+      assertEquals(history.last().weightDistance(), distances.get(5).distance());
+      assertTrue(distances.get(0).distance() > 0, distances::toString);
 
       JsonObject summary = Json.parseObject(Files.readString(path.resolve("summary.json")));
       assertEquals(
@@ -235,5 +242,24 @@ class RunFolderTest {
     }
     assertTrue(Files.exists(theirs));
     assertEquals(2, files(theirs.getParent()).size());
+  }
+
+  @Test
+  void distancesAreATenthApart() {
+    RunState state = new RunState();
+    for (state.updates = 1; state.updates <= 40; state.updates++) {
+      if (state.distanceDue()) {
+        state.distances.add(new DistanceRow(state.updates, 0.5));
+      }
+    }
+    assertEquals(
+        List.of(
+            1L, 2L, 3L, 4L, 5L, 6L, 7L, 8L, 9L, 10L, 11L, 12L, 13L, 14L, 15L, 16L, 17L, 18L, 19L,
+            20L, 22L, 24L, 26L, 28L, 30L, 33L, 36L, 39L),
+        state.distances.stream().map(DistanceRow::updates).toList());
+    assertEquals(new DistanceRow(39, 0.5), DistanceRow.parse(state.distances.get(27).csv()));
+    for (String text : List.of("1", "1,2,3", "x,1", "1,x")) {
+      assertThrows(IllegalArgumentException.class, () -> DistanceRow.parse(text), text);
+    }
   }
 }

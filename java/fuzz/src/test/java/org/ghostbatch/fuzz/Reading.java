@@ -20,8 +20,8 @@ public final class Reading {
   private static final Pattern MESSAGE =
       Pattern.compile("\\[[a-z0-9 -]+\\] .*(needs .+, got |cannot read ).*", Pattern.DOTALL);
 
-  /** Buffers, which do not depend on the file. */
-  private static final long BASE_BYTES = 4 << 20;
+  /** Buffers, which do not depend on the file, and what Jazzer keeps of compared strings. */
+  private static final long BASE_BYTES = 8 << 20;
 
   private static final long BASE_NANOSECONDS = 1_000_000_000;
   private static final long NANOSECONDS_PER_BYTE = 2000;

@@ -4,11 +4,15 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.TrainingSpec;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -51,5 +55,22 @@ class StudyTest {
     var error =
         assertThrows(IllegalArgumentException.class, () -> Study.parse(Json.parseObject(text)));
     assertTrue(error.getMessage().contains(message), error.getMessage());
+  }
+
+  /** The files that docs/claims.md tells a person to run. */
+  @Test
+  void studiesOfTheClaimsAreStudies() throws IOException {
+    List<String> names = new ArrayList<>();
+    try (Stream<Path> files = Files.list(Path.of("../../benchmarks/claims"))) {
+      for (Path file : files.toList()) {
+        Study study = Study.read(file);
+        assertEquals(study.name() + ".json", file.getFileName().toString());
+        study.arms().forEach(arm -> TrainingSpec.builder().set(arm.settings()).build());
+        names.add(study.name());
+      }
+    }
+    String page = Files.readString(Path.of("../../docs/claims.md"));
+    names.forEach(name -> assertTrue(page.contains("benchmarks/claims/" + name + ".json"), name));
+    assertEquals(4, names.size(), names::toString);
   }
 }

@@ -2,8 +2,8 @@ package org.ghostbatch.train;
 
 /**
  * How far the weights were from their start after an update: a row of {@code distances.csv}, which
- * has the first ten updates, and from there updates a tenth apart, as laws of the distance are told
- * apart over orders of magnitude of time.
+ * has the first twenty updates, and from there ones about a tenth apart, as laws of the distance
+ * are told apart over orders of magnitude of time.
  *
  * @param updates t, from 1
  * @param distance ||w_t - w_0||, Euclidean, over all parameters

@@ -161,13 +161,14 @@ final class SharpnessCommand implements Callable<Integer> {
               : Sharpness.subspace(f, place.box(), columns, options.seed, progress)) {
         for (double epsilon : epsilons) {
           double scaled = epsilon * place.factor();
+          Maximum published = sharpness.published(scaled);
           found.add(
               new Found(
                   place,
                   scaled,
                   sharpness.loss(),
-                  sharpness.published(scaled),
-                  sharpness.strong(scaled, restarts),
+                  published,
+                  sharpness.strong(scaled, restarts).orPublished(published),
                   sharpness.around(scaled, RANDOM_POINTS)));
         }
       }

@@ -41,12 +41,13 @@ public final class Sharpness implements AutoCloseable {
   private final VectorKernels vectors;
   private final long seed;
   private final Progress progress;
-  private final double loss;
   private final double[] center;
   private final double[] radii;
   private final double[] drawn;
   private final int dimension;
   private final List<Tensor> owned = new ArrayList<>();
+  private double loss;
+  private Tensor slope; // the gradient by z at z = 0, which every search from there begins with
   private Tensor point;
   private Tensor gradient;
   private Tensor z;
@@ -64,7 +65,6 @@ public final class Sharpness implements AutoCloseable {
     this.progress = progress;
     this.vectors = f.vectors();
     this.dimension = directions.dimension();
-    this.loss = f.value(f.start());
     this.center = directions.center();
     this.radii = new double[dimension];
     this.drawn = new double[dimension];
@@ -77,6 +77,9 @@ public final class Sharpness implements AutoCloseable {
     pulled = own(dimension);
     upper = own(dimension);
     lower = own(dimension);
+    slope = own(dimension);
+    loss = f.gradient(f.start(), gradient);
+    directions.pull(gradient, slope);
   }
 
   private Tensor own(long elements) {
@@ -127,15 +130,15 @@ public final class Sharpness implements AutoCloseable {
   }
 
   /**
-   * The search of the paper: at most ten iterations of L-BFGS-B from z = 0, and 15 gradients.
+   * The search of the paper: at most ten iterations of L-BFGS-B from z = 0, and 15 gradients beside
+   * the one at x, which all searches share.
    *
    * @param epsilon size of the box, above 0; 1e-3 and 5e-4 in the paper
    */
   public Maximum published(double epsilon) {
     open(epsilon);
-    vectors.fill(0, z);
     Search search = new Search(0);
-    search.take();
+    search.fromZero();
     search.climb(1);
     return search.maximum();
   }
@@ -176,13 +179,13 @@ public final class Sharpness implements AutoCloseable {
     Maximum best = null;
     long gradients = 0;
     for (int number = 0; number < 2 + restarts; number++) {
+      Search search = new Search(number);
       if (number < 2) {
-        vectors.fill(0, z);
+        search.fromZero();
       } else {
         random(number);
+        search.take();
       }
-      Search search = new Search(number);
-      search.take();
       if (number > 0) {
         search.cornerToCorner();
       }
@@ -199,7 +202,7 @@ public final class Sharpness implements AutoCloseable {
 
   /**
    * Losses without a search: at random points of the box, uniform, and at the corner that the
-   * gradient at x points to. Costs a pass forward a point, and a gradient.
+   * gradient at x points to. Costs a pass forward a point.
    */
   public Neighbours around(double epsilon, int points) {
     Check.range(KIND, "points", points, 1, 100_000);
@@ -214,8 +217,7 @@ public final class Sharpness implements AutoCloseable {
       sum += value;
       most = Math.max(most, value);
     }
-    vectors.fill(0, z);
-    evaluate();
+    atZero();
     toCorner();
     directions.move(z, point);
     return new Neighbours(phi(sum / points), phi(most), phi(f.value(point)), points);
@@ -253,6 +255,12 @@ public final class Sharpness implements AutoCloseable {
     return !Arrays.equals(before, drawn);
   }
 
+  /** z becomes 0, and {@code pulled} the gradient there. */
+  private void atZero() {
+    vectors.fill(0, z);
+    vectors.copy(slope, pulled);
+  }
+
   /** The loss at z, and its gradient by z in {@code pulled}. */
   private double evaluate() {
     directions.move(z, point);
@@ -275,6 +283,11 @@ public final class Sharpness implements AutoCloseable {
 
     Search(int number) {
       this.number = number;
+    }
+
+    void fromZero() {
+      atZero();
+      value = loss;
     }
 
     /** From z, whose loss and gradient are known, to another whose are. */

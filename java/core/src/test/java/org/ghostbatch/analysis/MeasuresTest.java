@@ -41,7 +41,7 @@ class MeasuresTest {
         Estimate trace = hessian.trace(10, 1, Progress.NONE);
         return Map.of(
             "sharpness_1e-3_strong",
-            sharpness.strong(1e-3, 1).sharpness(),
+            sharpness.strong(1e-3, 1).orPublished(sharpness.published(1e-3)).sharpness(),
             "sharpness_1e-3_published",
             sharpness.published(1e-3).sharpness(),
             "hessian_largest",

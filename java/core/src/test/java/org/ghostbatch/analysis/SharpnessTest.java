@@ -72,6 +72,30 @@ class SharpnessTest {
   }
 
   @Test
+  void theGradientAtTheMinimizerIsTakenOnce() {
+    try (Quadratic f =
+            new Quadratic(
+                device, LOSS, draw(1, -2, 2), draw(2, -1, 1), draw(3, 0, 50), zeros(), 0);
+        Sharpness sharpness = Sharpness.full(f, Box.ABSOLUTE, 1, Progress.NONE)) {
+      assertEquals(1, f.gradients());
+      long searched = sharpness.published(1e-3).gradients() + sharpness.strong(1e-3, 1).gradients();
+      sharpness.around(1e-3, 3);
+      assertEquals(1 + searched, f.gradients());
+      Maximum again = sharpness.strong(1e-3, 0); // from the same gradient as the first search
+      assertEquals(sharpness.strong(1e-3, 0), again);
+    }
+  }
+
+  @Test
+  void theStrongSearchIsNeverBelowThePublishedOne() {
+    Maximum low = new Maximum(1, 2, "10 iterations", 1, 26);
+    Maximum high = new Maximum(3, 4, "no step", 0, 7);
+    assertEquals(new Maximum(3, 4, "the published search: no step", 0, 26), low.orPublished(high));
+    assertEquals(high, high.orPublished(low));
+    assertEquals(low, low.orPublished(low));
+  }
+
+  @Test
   void aConcaveQuadraticHasItsMaximumInside() {
     // d_i < 0: the maximum of g z + d z^2 / 2 is at -g / d where the box allows it.
     double[] slope = draw(2, -1, 1);

@@ -165,6 +165,17 @@ final class TrainingPlan {
     return rows > 0 && parts(network, rows, smallestBatch()) >= LEAST_PARTS ? rows : 0;
   }
 
+  /**
+   * The largest power of two that makes ghosts which one lane runs whole, enough in every batch.
+   */
+  private int ghostOfLane(Network network) {
+    int ghost = Integer.highestOneBit(Math.max(1, smallestBatch() / LEAST_PARTS));
+    while (ghost > 1 && !MicroBatch.ghostPerLane(network, ghost)) {
+      ghost /= 2;
+    }
+    return ghost;
+  }
+
   private int smallestBatch() {
     return batch.phases().stream().mapToInt(BatchSchedule.Phase::batch).min().orElseThrow();
   }
@@ -176,7 +187,10 @@ final class TrainingPlan {
           "trainer",
           "ghost batches that one lane runs whole for the noise scale, as what shares statistics is"
               + " no independent draw",
-          ghostOfRule() == 0 ? "plain batch norm" : "ghosts of " + spec.ghost());
+          (ghostOfRule() == 0 ? "plain batch norm" : "ghosts of " + spec.ghost())
+              + "; ghosts of "
+              + ghostOfLane(network)
+              + " are");
     }
     int rows = smallestBatch();
     int parts = parts(network, microBatch, rows);

@@ -16,12 +16,13 @@ import org.ghostbatch.device.Tensor;
 import org.ghostbatch.random.RandomStream;
 
 /** A kernel on one thread's rows, with random operands that depend on a seed alone. */
-abstract class KernelPart {
+abstract class KernelPart implements AutoCloseable {
   private final Device device;
   private final DataType type;
   private final int rows;
   private final RandomStream random;
   private final Map<String, Tensor> results = new LinkedHashMap<>();
+  private final List<Runnable> owned = new ArrayList<>();
 
   private KernelPart(Device device, Case what, int rows, long seed) {
     this.device = device;
@@ -38,9 +39,15 @@ abstract class KernelPart {
 
   abstract String kernel();
 
+  final Tensor tensor(DataType type, long... shape) {
+    Tensor tensor = device.tensor(type, shape);
+    owned.add(tensor::close);
+    return tensor;
+  }
+
   /** A tensor of values in -1..1. */
   final Tensor random(DataType type, long... shape) {
-    Tensor tensor = device.tensor(type, shape);
+    Tensor tensor = tensor(type, shape);
     float[] block = new float[(int) Math.min(tensor.elements(), 1 << 20)];
     for (long at = 0; at < tensor.elements(); at += block.length) {
       if (tensor.elements() - at < block.length) {
@@ -56,10 +63,19 @@ abstract class KernelPart {
 
   /** Room that {@link #compare} looks at. */
   final Tensor result(String name, DataType type, long... shape) {
-    Tensor tensor = device.tensor(type, shape);
+    Tensor tensor = tensor(type, shape);
     results.put(name, tensor);
     return tensor;
   }
+
+  /** Closes the kernel and its operands. */
+  @Override
+  public void close() {
+    closeKernel();
+    owned.forEach(Runnable::run);
+  }
+
+  abstract void closeKernel();
 
   /** Refuses results that differ by more than {@code tolerance} times the largest value. */
   final void compare(KernelPart exact, double tolerance) {
@@ -124,7 +140,7 @@ abstract class KernelPart {
       Tensor beta = random(DataType.F32, n[3]);
       Tensor mean = result("mean", DataType.F32, ghosts / passes, n[3]);
       Tensor variance = result("variance", DataType.F32, ghosts / passes, n[3]);
-      Tensor dst = forward ? result("dst", type, ofPass) : device.tensor(type, ofPass);
+      Tensor dst = forward ? result("dst", type, ofPass) : tensor(type, ofPass);
       Tensor diffDst = backward ? random(type, shape) : null;
       Tensor diffSrc = backward ? result("diff_src", type, ofPass) : null;
       Tensor diffGamma = backward ? result("diff_gamma", DataType.F32, n[3]) : null;
@@ -168,6 +184,11 @@ abstract class KernelPart {
     @Override
     String kernel() {
       return norm.implementation();
+    }
+
+    @Override
+    void closeKernel() {
+      norm.close();
     }
   }
 
@@ -250,6 +271,11 @@ abstract class KernelPart {
     String kernel() {
       return affine.implementation();
     }
+
+    @Override
+    void closeKernel() {
+      affine.close();
+    }
   }
 
   /** ReLU, out of place. */
@@ -274,6 +300,11 @@ abstract class KernelPart {
     @Override
     String kernel() {
       return elementwise.implementation();
+    }
+
+    @Override
+    void closeKernel() {
+      elementwise.close();
     }
   }
 }

@@ -174,12 +174,13 @@ final class Kernels {
         parts.add(kernel.part.on(device, what, (end - first) * unit, t));
       }
       parts.get(0).run();
-      try (Device reference = Device.of("reference", 1)) {
-        KernelPart exact = kernel.part.on(reference, what, parts.get(0).rows(), 0);
+      try (Device reference = Device.of("reference", 1);
+          KernelPart exact = kernel.part.on(reference, what, parts.get(0).rows(), 0)) {
         exact.run();
         parts.get(0).compare(exact, type(what) == DataType.BF16 ? 0.02 : 1e-4);
       }
     } catch (RuntimeException e) {
+      parts.forEach(KernelPart::close);
       device.close();
       throw e;
     }
@@ -226,6 +227,7 @@ final class Kernels {
     @Override
     public void close() {
       team.close();
+      parts.forEach(KernelPart::close);
       device.close();
     }
   }

@@ -1,4 +1,4 @@
-// 16 bytes of a tensor as one access, and its elements as f32. bf16 is held as uint16_t.
+// Neighbouring elements of a tensor as one access of memory, and elements as f32. bf16 is held as uint16_t.
 #pragma once
 
 #include <cstdint>
@@ -12,34 +12,63 @@
 
 namespace ghostbatch::cuda {
 
-constexpr int64_t kPackBytes = 16;
+constexpr int kPackBytes = 16;  // the widest access
 
-/// Neighbouring elements that are read or written together.
-template <typename T>
-struct alignas(kPackBytes) Pack {
-  static constexpr int kSize = static_cast<int>(kPackBytes / sizeof(T));
-  T v[kSize];
+/// kCount neighbouring elements, read or written together; a power of two.
+template <typename T, int kCount = kPackBytes / static_cast<int>(sizeof(T))>
+struct alignas(kCount * sizeof(T)) Pack {
+  static constexpr int kSize = kCount;
+  T v[kCount];
 };
 
-/// Whether a Pack may lie there.
+/// Whether packs of 16 bytes may lie there.
 GHOSTBATCH_HD inline bool is_aligned(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % kPackBytes == 0;
 }
 
-/// The pack at `from`, which is aligned: a GPU stops where it is not, the host throws.
-template <typename T>
-GHOSTBATCH_HD inline Pack<T> load_pack(const T* from) {
+/// Where the pack lies, which must be aligned to its size: a GPU stops where it is not, the host throws.
+template <typename Whole, typename T>
+GHOSTBATCH_HD inline Whole* as_pack(T* pointer) {
 #if !defined(__CUDA_ARCH__)
-  if (!is_aligned(from)) throw std::logic_error("[cuda] needs packs aligned to 16 bytes");
+  if (reinterpret_cast<uintptr_t>(pointer) % alignof(Whole) != 0) throw std::logic_error("[cuda] needs aligned packs");
 #endif
-  return *reinterpret_cast<const Pack<T>*>(from);
+  return reinterpret_cast<Whole*>(pointer);
 }
-template <typename T>
-GHOSTBATCH_HD inline void store_pack(T* to, const Pack<T>& pack) {
-#if !defined(__CUDA_ARCH__)
-  if (!is_aligned(to)) throw std::logic_error("[cuda] needs packs aligned to 16 bytes");
+
+/// The elements at `from`; those that are not read again soon (`last`) leave the caches first.
+template <typename T, int kCount = Pack<T>::kSize>
+GHOSTBATCH_HD inline Pack<T, kCount> load_pack(const T* from, bool last = false) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(Pack<T, kCount>) == sizeof(uint4)) {
+    const uint4* const at = reinterpret_cast<const uint4*>(from);
+    const uint4 bits = last ? __ldcs(at) : *at;
+    Pack<T, kCount> pack;
+    memcpy(&pack, &bits, sizeof pack);
+    return pack;
+  }
 #endif
-  *reinterpret_cast<Pack<T>*>(to) = pack;
+  static_cast<void>(last);
+  return *as_pack<const Pack<T, kCount>>(from);
+}
+
+/// Writes them; what is not read again soon (`last`) leaves the caches first.
+template <typename T, int kCount>
+GHOSTBATCH_HD inline void store_pack(T* to, const Pack<T, kCount>& pack, bool last = false) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(Pack<T, kCount>) == sizeof(uint4)) {
+    uint4 bits;
+    memcpy(&bits, &pack, sizeof pack);
+    uint4* const at = reinterpret_cast<uint4*>(to);
+    if (last) {
+      __stcs(at, bits);
+    } else {
+      *at = bits;
+    }
+    return;
+  }
+#endif
+  static_cast<void>(last);
+  *as_pack<Pack<T, kCount>>(to) = pack;
 }
 
 GHOSTBATCH_HD inline float to_float(float value) {

@@ -36,12 +36,13 @@ cudaError_t launch(const Kernel& kernel, int blocks, int threads, cudaStream_t s
   constexpr int64_t kWithoutAsking = 48 * 1024;
   const int64_t bytes = shared_bytes(kernel);
   if (bytes > kWithoutAsking) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(run<Kernel>),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    const cudaError_t error =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(run<Kernel>), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes));
     if (error != cudaSuccess) return error;
   }
-  run<Kernel><<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<size_t>(bytes), stream>>>(
-      kernel);
+  run<Kernel>
+      <<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<size_t>(bytes), stream>>>(kernel);
   return cudaGetLastError();
 }
 

@@ -10,7 +10,7 @@
 namespace ghostbatch {
 
 /// Words of elements [4 * quad, 4 * quad + 4) of row `row` of the view.
-static inline Philox4 dropout_words(const DropoutKey& key, int64_t row, int64_t quad) {
+GHOSTBATCH_HOST_DEVICE static inline Philox4 dropout_words(const DropoutKey& key, int64_t row, int64_t quad) {
   return philox(key.seed, philox_stream(RandomPurpose::dropout, key.layer), static_cast<uint32_t>(key.step),
                 static_cast<uint32_t>(static_cast<uint64_t>(key.first_row) + static_cast<uint64_t>(row)),
                 static_cast<uint32_t>(quad));

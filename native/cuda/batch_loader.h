@@ -85,7 +85,8 @@ struct LoadSamples {
       if (part == 0 && labels != nullptr) labels[row] = sample_labels[shared.map.index];
     } else {
       for_groups<kCount>(row * elements, (row + 1) * elements, lead, part * kThreads + place.thread,
-                         static_cast<int64_t>(parts) * kThreads, Body{*this, shared.map, row * elements});
+                         static_cast<int64_t>(parts) * kThreads,
+                         [&](const auto& at) { load(at, shared.map, row * elements); });
     }
   }
 
@@ -113,30 +114,25 @@ struct LoadSamples {
     return map;
   }
 
-  struct Body {
-    const LoadSamples& load;
-    const SampleMap& map;
-    int64_t first;  // of the sample in dst
-
-    template <class A>
-    GHOSTBATCH_HD void operator()(const A& at) const {
-      Values<T, kCount> values{};
-      const auto begin = static_cast<int32_t>(at.first + at.begin - first);
-      const int32_t pixel = begin / load.dst_channels, width = load.width;
-      int32_t c = begin % load.dst_channels, y = pixel / width, x = pixel % width;
-      PixelPlace from = load.place(map, y, x);
-      for (int k = 0; k < kCount; ++k) {
-        if (k < at.begin || k >= at.end) continue;
-        values.v[k] = from_float<T>(load.value(map, from, c));
-        if (++c == load.dst_channels) {
-          c = 0;
-          if (++x == width) x = 0, ++y;
-          from = load.place(map, y, x);
-        }
+  /// A group of the sample that begins with element `first` of dst.
+  template <class A>
+  GHOSTBATCH_HD void load(const A& at, const SampleMap& map, int64_t first) const {
+    Values<T, kCount> values{};
+    const auto begin = static_cast<int32_t>(at.first + at.begin - first);
+    const int32_t pixel = begin / dst_channels;
+    int32_t c = begin % dst_channels, y = pixel / width, x = pixel % width;
+    PixelPlace from = place(map, y, x);
+    for (int k = 0; k < kCount; ++k) {
+      if (k < at.begin || k >= at.end) continue;
+      values.v[k] = from_float<T>(value(map, from, c));
+      if (++c == dst_channels) {
+        c = 0;
+        if (++x == width) x = 0, ++y;
+        from = place(map, y, x);
       }
-      at.store(load.dst, values);
     }
-  };
+    at.store(dst, values);
+  }
 
   /// Where pixel (y, x) of dst comes from; outside the sample, if that is to be filled.
   GHOSTBATCH_HD PixelPlace place(const SampleMap& map, int32_t y, int32_t x) const {
@@ -173,7 +169,7 @@ struct LoadSamples {
       const float below = left + from.right * (pixel(sample, from.top + 1, from.left + 1, c) - left);
       value = above + from.down * (below - above);
     }
-    return value * scale.of(c) + shift.of(c);
+    return std::fma(value, scale.of(c), shift.of(c));
   }
 
   GHOSTBATCH_HD float pixel(const S* sample, int32_t y, int32_t x, int32_t c) const {
@@ -237,31 +233,26 @@ struct Perturb {
         shared.steps.v[c] = static_cast<float>(epsilon.get() / static_cast<double>(deviations.v[c]));
       }
     } else {
-      for_groups<kCount>(0, extent.elements(), lead, thread_of(place), threads_of(place), Body{*this, shared.steps});
+      for_groups<kCount>(0, extent.elements(), lead, thread_of(place), threads_of(place),
+                         [&](const auto& at) { move(at, shared.steps); });
     }
   }
 
  private:
-  struct Body {
-    const Perturb& perturb;
-    const ChannelFactors& steps;
-
-    template <class A>
-    GHOSTBATCH_HD void operator()(const A& at) const {
-      const Extent& extent = perturb.extent;
-      const int64_t first = extent.rows == nullptr ? 0 : extent.rows->first * extent.row_elements;
-      const Values<uint8_t, kCount> signs = at.load(perturb.signs + first);
-      Values<T, kCount> values = at.load(perturb.dst);
-      auto c = static_cast<int32_t>((at.first + at.begin) % perturb.dst_channels);
-      for (int k = 0; k < kCount; ++k) {
-        if (k < at.begin || k >= at.end) continue;
-        const float step = c < steps.channels ? steps.of(c) : 0;
-        values.v[k] = from_float<T>(to_float(values.v[k]) + static_cast<float>(signs.v[k] - 1) * step);
-        if (++c == perturb.dst_channels) c = 0;
-      }
-      at.store(perturb.dst, values);
+  template <class A>
+  GHOSTBATCH_HD void move(const A& at, const ChannelFactors& steps) const {
+    const int64_t first = extent.rows == nullptr ? 0 : extent.rows->first * extent.row_elements;
+    const Values<uint8_t, kCount> of = at.load(signs + first);
+    Values<T, kCount> values = at.load(dst);
+    auto c = static_cast<int32_t>((at.first + at.begin) % dst_channels);
+    for (int k = 0; k < kCount; ++k) {
+      if (k < at.begin || k >= at.end) continue;
+      const float step = c < steps.channels ? steps.of(c) : 0;
+      values.v[k] = from_float<T>(std::fma(static_cast<float>(of.v[k] - 1), step, to_float(values.v[k])));
+      if (++c == dst_channels) c = 0;
     }
-  };
+    at.store(dst, values);
+  }
 };
 
 template <typename T>

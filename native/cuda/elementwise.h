@@ -197,17 +197,8 @@ struct ZeroRows {
   template <int kPhase>
   GHOSTBATCH_HD void phase(Place place, Shared&, Registers&) const {
     for_groups<kCount>(extent.elements(), extent.most_elements(), lead, thread_of(place), threads_of(place),
-                       Clear{dst});
+                       [&](const auto& at) { at.store(dst, Values<uint8_t, kCount>{}); });
   }
-
- private:
-  struct Clear {
-    uint8_t* dst;
-    template <class A>
-    GHOSTBATCH_HD void operator()(const A& at) const {
-      at.store(dst, Values<uint8_t, kCount>{});
-    }
-  };
 };
 
 inline Launch<ZeroRows> zero_rows_launch(void* dst, const Extent& bytes) {

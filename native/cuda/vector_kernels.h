@@ -101,19 +101,9 @@ struct Updates {
       if (place.thread == 0) shared.coefficients = update.coefficients(piece.layer);
     } else {
       for_groups<Update::kCount>(piece.first, piece.first + piece.count, lead, place.thread, place.threads,
-                                 Body{update, shared.coefficients});
+                                 [&](const auto& at) { update(at, shared.coefficients); });
     }
   }
-
- private:
-  struct Body {
-    const Update& update;
-    const typename Update::Coefficients& coefficients;
-    template <class A>
-    GHOSTBATCH_HD void operator()(const A& at) const {
-      update(at, coefficients);
-    }
-  };
 };
 
 template <class Update>
@@ -479,7 +469,7 @@ struct PieceSums {
       const Lead own{front, lead.aligned && lead.elements == front};
       double sums[kSums] = {};
       for_groups<kCount>(piece.first, piece.first + piece.count, own, thread, kThreads,
-                         Body{terms, shared.coefficients, sums});
+                         [&](const auto& at) { terms(at, shared.coefficients, sums); });
       for (int i = 0; i < kSums; ++i) shared.sums[i][thread] = sums[i];
     } else if constexpr (kPhase == 2) {
       if (thread < kFold) {
@@ -495,17 +485,6 @@ struct PieceSums {
       partials[place.block * kSums + thread] = sum;
     }
   }
-
- private:
-  struct Body {
-    const Terms& terms;
-    const typename Terms::Coefficients& coefficients;
-    double* sums;
-    template <class A>
-    GHOSTBATCH_HD void operator()(const A& at) const {
-      terms(at, coefficients, sums);
-    }
-  };
 };
 
 template <class Terms>

@@ -3,7 +3,10 @@
 
 #include <cstdarg>
 #include <cstdio>
+#include <exception>
 
+#include "cuda/cublaslt.h"
+#include "cuda/cudnn.h"
 #include "ghostbatch/plugin.h"
 
 #define GHOSTBATCH_EXPORT extern "C" __attribute__((visibility("default")))
@@ -40,6 +43,24 @@ int major_of(int version) {
 }
 int minor_of(int version) {
   return version % 1000 / 10;
+}
+
+/// NVIDIA's libraries, opened; Error where one is not to be had.
+const cuda::Cudnn& cudnn() {
+  return cuda::Cudnn::of_process();
+}
+const cuda::CublasLt& cublaslt() {
+  return cuda::CublasLt::of_process(major_of(CUDART_VERSION));
+}
+
+/// A library's description, or why there is none.
+template <typename Open>
+void describe(Text& out, const Open& open) {
+  try {
+    out.add("\n%s", open().description().c_str());
+  } catch (const std::exception& error) {
+    out.add("\n%s", error.what());
+  }
 }
 
 /// Number of devices, 0 after writing the reason why none can be used.
@@ -88,6 +109,13 @@ bool check_device(int32_t abi, int32_t ordinal, Text& reason) {
                properties.major, properties.minor, ordinal, properties.name);
     return false;
   }
+  try {
+    cudnn();
+    cublaslt();
+  } catch (const std::exception& missing) {
+    reason.add("%s", missing.what());
+    return false;
+  }
   reason.add(
       "[cuda] needs CUDA kernels, got a build that has none yet: device %d (%s, compute capability %d.%d) was "
       "found, but networks run on cpu only",
@@ -105,17 +133,19 @@ GHOSTBATCH_EXPORT ghostbatch::Device* ghostbatch_device(int32_t abi, int32_t ord
   return nullptr;
 }
 
-/// Writes a line for the versions and one a device into `text` [size], zero-terminated; or the reason why there is no
-/// device. Returns the number of devices. Throws nothing.
+/// Writes a line for the versions and one a device into `text` [size], zero-terminated, or the reason why there is no
+/// device; then one each for cuDNN and cuBLASLt, or why they are not to be had. Returns the number of devices. Throws
+/// nothing.
 GHOSTBATCH_EXPORT int32_t ghostbatch_cuda_describe(char* text, size_t size) {
   ghostbatch::Text out(text, size);
   int driver = 0, runtime = 0;
   const int count = ghostbatch::usable_devices(out);
-  if (count == 0) return 0;
-  cudaDriverGetVersion(&driver);
-  cudaRuntimeGetVersion(&runtime);
-  out.add("CUDA: driver %d.%d, runtime %d.%d", ghostbatch::major_of(driver), ghostbatch::minor_of(driver),
-          ghostbatch::major_of(runtime), ghostbatch::minor_of(runtime));
+  if (count > 0) {
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    out.add("CUDA: driver %d.%d, runtime %d.%d", ghostbatch::major_of(driver), ghostbatch::minor_of(driver),
+            ghostbatch::major_of(runtime), ghostbatch::minor_of(runtime));
+  }
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     cudaDeviceProp properties{};
     const cudaError_t error = cudaGetDeviceProperties(&properties, ordinal);
@@ -127,5 +157,7 @@ GHOSTBATCH_EXPORT int32_t ghostbatch_cuda_describe(char* text, size_t size) {
             properties.major, properties.minor, static_cast<double>(properties.totalGlobalMem) / (1024.0 * 1024 * 1024),
             properties.multiProcessorCount);
   }
+  ghostbatch::describe(out, ghostbatch::cudnn);
+  ghostbatch::describe(out, ghostbatch::cublaslt);
   return count;
 }

@@ -5,7 +5,7 @@
 namespace ghostbatch::cuda {
 namespace {
 
-constexpr size_t kMajor = 9;
+constexpr const char* kMajor = "9";
 
 /// What cuDNN opens by name while it works: cuBLAS and NVRTC of the CUDA it was built for, then its own parts, each
 /// after those that it needs.
@@ -43,7 +43,7 @@ Cudnn::Cudnn(const std::string& folder) {
   path_ = library.path();
   library.find("cudnnGetVersion", get_version);
   const std::string version = text_of_version(get_version());
-  if (version.substr(0, version.find('.')) != std::to_string(kMajor)) {
+  if (version.substr(0, version.find('.')) != kMajor) {
     library.refuse(text("version ", version, " in ", path_));
   }
   library.find("cudnnGetErrorString", get_error_string);

@@ -2,9 +2,11 @@
 // loops on host memory, with the epilogues as cuBLAS's documentation has them. Its numbers are written down here a
 // second time, from that documentation.
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <thread>
 #include <vector>
 
 #include "common/bfloat16.h"
@@ -126,7 +128,9 @@ int32_t cublasLtMatmulDescDestroy(void* desc) {
   return destroy(desc);
 }
 int32_t cublasLtMatmulDescSetAttribute(void* desc, int32_t name, const void* value, size_t bytes) {
-  return static_cast<Object*>(desc)->set({{3, 4}, {4, 4}, {7, 4}, {8, 8}}, name, value, bytes);
+  const int32_t status = static_cast<Object*>(desc)->set({{3, 4}, {4, 4}, {7, 4}, {8, 8}}, name, value, bytes);
+  if (name == 8) std::this_thread::sleep_for(std::chrono::microseconds(10));  // an invitation to other threads
+  return status;
 }
 
 int32_t cublasLtMatrixLayoutCreate(void** layout, int32_t type, uint64_t rows, uint64_t columns, int64_t leading) {

@@ -238,6 +238,34 @@ struct Tensor {
   }
 };
 
+/// The attributes of an operation that is a convolution.
+struct Names {
+  int32_t alpha, beta, convolution, weights, x, y;
+};
+
+Names names_of(const Descriptor& operation) {
+  if (operation.type == kForward) return {700, 701, 702, 703, 704, 705};
+  if (operation.type == kBackwardData) return {706, 707, 708, 709, 710, 711};
+  return {712, 713, 714, 715, 716, 717};
+}
+
+/// Whether the tensors of an operation that is a convolution go together.
+bool fits(const Descriptor& operation) {
+  const Names names = names_of(operation);
+  const Descriptor& convolution = operation.named(names.convolution);
+  const auto x = operation.named(names.x).values<int64_t>(902), y = operation.named(names.y).values<int64_t>(902);
+  const auto weights = operation.named(names.weights).values<int64_t>(902);
+  if (x.size() != 4 || y.size() != 4 || weights.size() != 4) return false;
+  if (x[0] != y[0] || y[1] != weights[0] || x[1] % weights[1] != 0 || y[1] % (x[1] / weights[1]) != 0) return false;
+  const auto dilation = convolution.values<int64_t>(102), stride = convolution.values<int64_t>(103);
+  const auto after = convolution.values<int64_t>(104), before = convolution.values<int64_t>(105);
+  for (size_t i = 0; i < 2; ++i) {
+    const int64_t room = x[2 + i] + before[i] + after[i] - dilation[i] * (weights[2 + i] - 1) - 1;
+    if (room < 0 || room / stride[i] + 1 != y[2 + i]) return false;
+  }
+  return true;
+}
+
 /// body(i, j, k) for every product x[i] weights[j] that belongs to y[k].
 template <typename Body>
 void for_products(const Descriptor& convolution, const Tensor& x, const Tensor& weights, const Tensor& y,
@@ -296,14 +324,13 @@ class Execution {
 
   void run(const Descriptor& operation) {
     if (operation.type == kPointwiseOperation) return pointwise(operation);
+    const Names names = names_of(operation);
     const bool forward = operation.type == kForward, of_data = operation.type == kBackwardData;
-    const int32_t first = forward ? 700 : of_data ? 706 : 712;  // alpha, beta, convolution, then three tensors
-    const Tensor weights = tensor(operation.named(forward ? 703 : of_data ? 709 : 715));
-    const Tensor x = tensor(operation.named(forward ? 704 : of_data ? 710 : 716));
-    const Tensor y = tensor(operation.named(forward ? 705 : of_data ? 711 : 717));
+    const Tensor weights = tensor(operation.named(names.weights)), x = tensor(operation.named(names.x));
+    const Tensor y = tensor(operation.named(names.y));
     const Tensor& result = forward ? y : of_data ? x : weights;
     std::vector<double> sums(static_cast<size_t>(result.elements()));
-    for_products(operation.named(first + 2), x, weights, y, [&](int64_t i, int64_t j, int64_t k) {
+    for_products(operation.named(names.convolution), x, weights, y, [&](int64_t i, int64_t j, int64_t k) {
       if (forward) {
         sums[static_cast<size_t>(k)] += x.get(i) * weights.get(j);
       } else if (of_data) {
@@ -312,8 +339,8 @@ class Execution {
         sums[static_cast<size_t>(j)] += x.get(i) * y.get(k);
       }
     });
-    scale(result, sums, static_cast<double>(operation.value<float>(first)),
-          static_cast<double>(operation.value<float>(first + 1)));
+    scale(result, sums, static_cast<double>(operation.value<float>(names.alpha)),
+          static_cast<double>(operation.value<float>(names.beta)));
   }
 
   void pointwise(const Descriptor& operation) {
@@ -452,6 +479,8 @@ int32_t cudnnBackendFinalize(void* descriptor) {
   if (target->type == kTensor && target->values<int64_t>(902).size() != target->values<int64_t>(903).size()) {
     return kBadParameter;
   }
+  const bool convolves = target->type == kForward || target->type == kBackwardData || target->type == kBackwardFilter;
+  if (convolves && !fits(*target)) return kBadParameter;
   if (target->type == kPlan) {
     const Descriptor& configuration = target->named(401);
     if (!configuration.engine->finalizes || !takes(*configuration.engine, *configuration.graph)) return kNotSupported;

@@ -117,8 +117,8 @@ bool check_device(int32_t abi, int32_t ordinal, Text& reason) {
     return false;
   }
   reason.add(
-      "[cuda] needs CUDA kernels, got a build that has none yet: device %d (%s, compute capability %d.%d) was "
-      "found, but networks run on cpu only",
+      "[cuda] needs an engine that runs on GPUs, got a build that has only the kernels: device %d (%s, compute "
+      "capability %d.%d) was found, but networks run on cpu",
       ordinal, properties.name, properties.major, properties.minor);
   return false;
 }

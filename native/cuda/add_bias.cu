@@ -1,6 +1,6 @@
-#include "common/check.h"
 #include "cuda/add_bias.h"
-#include "cuda/launch.h"
+
+#include "cuda/enqueue.h"
 
 namespace ghostbatch::cuda {
 namespace {
@@ -9,8 +9,7 @@ constexpr const char* kAddBias = "add_bias";
 
 template <typename T, int kWidth>
 void enqueue_add_bias(const AddBias<T, kWidth>& kernel, Stream stream) {
-  const cudaError_t error = launch(kernel, kernel.blocks(), kernel.kThreads, stream);
-  if (error != cudaSuccess) fail(kAddBias, "a kernel that CUDA takes", cudaGetErrorString(error));
+  enqueue(kAddBias, kernel, kernel.blocks(), kernel.kThreads, stream);
 }
 
 template <typename T>

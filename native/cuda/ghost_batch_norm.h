@@ -19,11 +19,9 @@
 #include <cstdint>
 
 #include "common/check.h"
-#include "cuda/emulate.h"
+#include "cuda/grid.h"
 #include "cuda/pack.h"
 #include "ghostbatch/ghost_batch_norm.h"
-
-struct CUstream_st;  // cudaStream_t points to one
 
 namespace ghostbatch::cuda::norm {
 
@@ -84,10 +82,6 @@ GHOSTBATCH_HD constexpr N smaller(N a, N b) {
 template <typename N>
 GHOSTBATCH_HD constexpr N larger(N a, N b) {
   return a > b ? a : b;
-}
-template <typename N>
-GHOSTBATCH_HD constexpr N divide_up(N a, N b) {
-  return (a + b - 1) / b;
 }
 
 /// Where the sums of pieces lie in the workspace.
@@ -1100,25 +1094,25 @@ void with_passes(const Plan& plan, const Tensors& tensors, const Run& run, const
 // have changed. Error where CUDA refuses a launch.
 
 /// Statistics of each ghost (unless Step::running), written, and dst. Plan of Pass::forward.
-void forward(const Plan& plan, const Tensors& tensors, CUstream_st* stream);
+void forward(const Plan& plan, const Tensors& tensors, Stream stream);
 /// dst from given statistics: those of the ghosts, or the running ones. Any plan.
-void normalize(const Plan& plan, const Tensors& tensors, CUstream_st* stream);
+void normalize(const Plan& plan, const Tensors& tensors, Stream stream);
 /// diff_src, diff_residual, diff_gamma and diff_beta. Plan of Pass::backward.
-void backward(const Plan& plan, const Tensors& tensors, CUstream_st* stream);
+void backward(const Plan& plan, const Tensors& tensors, Stream stream);
 
 // A ghost that spans micro-batches, with plans of Pass::span and offsets {0, rows}.
 
 /// partial [2, C] in f64: mean and sum of squared deviations.
-void statistics(const Plan& plan, const Tensors& tensors, double* partial, CUstream_st* stream);
+void statistics(const Plan& plan, const Tensors& tensors, double* partial, Stream stream);
 /// Mean and variance [C] from `count` partials [count, 2, C] of rows[i] rows each, in order.
 void combine(const Plan& plan, const double* partials, const int32_t* rows, const int32_t* count, float* mean,
-             float* variance, CUstream_st* stream);
+             float* variance, Stream stream);
 /// sums [2, C] in f64: sum g, sum g xhat; writes diff_residual.
-void backward_sums(const Plan& plan, const Tensors& tensors, double* sums, CUstream_st* stream);
+void backward_sums(const Plan& plan, const Tensors& tensors, double* sums, Stream stream);
 /// Sums [2, C], diff_beta and diff_gamma [C] from those of `count` micro-batches [count, 2, C], in order.
 void combine_sums(const Plan& plan, const double* parts, const int32_t* count, double* sums, float* diff_beta,
-                  float* diff_gamma, CUstream_st* stream);
+                  float* diff_gamma, Stream stream);
 /// diff_src from sums over all Step::ghost_rows rows of the ghost.
-void backward_apply(const Plan& plan, const Tensors& tensors, const double* sums, CUstream_st* stream);
+void backward_apply(const Plan& plan, const Tensors& tensors, const double* sums, Stream stream);
 
 }  // namespace ghostbatch::cuda::norm

@@ -4,12 +4,9 @@
 #include <cstdint>
 
 #include "cuda/emulate.h"
-
-struct CUstream_st;
+#include "cuda/runtime.h"
 
 namespace ghostbatch::cuda {
-
-using Stream = CUstream_st*;  // cudaStream_t, without the header of the runtime
 
 /// The rows of a batch that a pass runs: [first, first + count). In device memory, so that a captured graph can be
 /// replayed for others.
@@ -47,7 +44,12 @@ struct Launch {
   int32_t threads;
 };
 
-inline int64_t divide_up(int64_t a, int64_t b) {
+template <typename N>
+struct Same {
+  using Type = N;
+};
+template <typename N>
+GHOSTBATCH_HD constexpr N divide_up(N a, typename Same<N>::Type b) {
   return (a + b - 1) / b;
 }
 

@@ -6,11 +6,9 @@
 #include <string>
 #include <vector>
 
-struct CUstream_st;
+#include "cuda/runtime.h"
 
 namespace ghostbatch::cuda {
-
-using Stream = CUstream_st*;  // cudaStream_t, where the headers of the CUDA runtime are not wanted
 
 constexpr int64_t kLibraryAlignment = 16;  // bytes, of every tensor that a library is given
 

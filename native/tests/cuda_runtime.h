@@ -1,0 +1,23 @@
+// The CUDA runtime of tests, as they see it.
+#pragma once
+
+#include <cstdint>
+
+namespace ghostbatch::tests {
+
+/// Bytes of device and pinned memory that are not given back.
+int64_t device_memory_in_use();
+
+/// So much device memory, while it lives.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(int64_t bytes);
+  MemoryLimit(const MemoryLimit&) = delete;
+  MemoryLimit& operator=(const MemoryLimit&) = delete;
+  ~MemoryLimit();
+
+ private:
+  int64_t before_;
+};
+
+}  // namespace ghostbatch::tests

@@ -4,7 +4,6 @@
 
 #include "common/backends.h"
 #include "common/check.h"
-#include "common/memory.h"
 #include "cpu/kernels.h"
 #include "cpu/onednn.h"
 #include "cpu/simd.h"
@@ -73,16 +72,6 @@ BatchLoader* CpuDevice::batch_loader(const LoadSpec& spec) {
 }
 VectorKernels* CpuDevice::vector_kernels() {
   return make_vector_kernels();
-}
-
-void* CpuDevice::allocate(int64_t bytes) {
-  return allocate_huge(bytes);
-}
-void CpuDevice::release(void* data, int64_t bytes) {
-  release_huge(data, bytes);
-}
-int64_t CpuDevice::available_bytes() const {
-  return available_memory();
 }
 
 }  // namespace cpu

@@ -2,12 +2,12 @@
 
 #include <string>
 
-#include "ghostbatch/device.h"
+#include "common/host_device.h"
 
 namespace ghostbatch::cpu {
 
 /// The CPU of this machine: oneDNN for layers with weights and matrix products, own SIMD for the rest.
-class CpuDevice final : public Device {
+class CpuDevice final : public HostDevice {
  public:
   CpuDevice();
 
@@ -25,10 +25,6 @@ class CpuDevice final : public Device {
   SoftmaxCrossEntropy* softmax_cross_entropy() override;
   BatchLoader* batch_loader(const LoadSpec& spec) override;
   VectorKernels* vector_kernels() override;
-
-  void* allocate(int64_t bytes) override;
-  void release(void* data, int64_t bytes) override;
-  int64_t available_bytes() const override;
 
  private:
   std::string description_;

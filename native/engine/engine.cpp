@@ -1,10 +1,8 @@
 #include "ghostbatch/engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <exception>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -12,10 +10,12 @@
 #include <vector>
 
 #include "common/bfloat16.h"
+#include "common/host_device.h"
 #include "engine/compiled.h"
 #include "engine/ordered_sums.h"
 #include "engine/profile.h"
 #include "engine/running_statistics.h"
+#include "engine/step.h"
 
 namespace ghostbatch {
 namespace {
@@ -147,7 +147,7 @@ class PassEngine : public Engine {
 
   void step(const Samples& samples, const int32_t* indices, int64_t batch, const float* weights, const StepSpec& spec,
             void* logits, void* input_gradient, LossResult& result) override {
-    check_step(samples, indices, batch, spec, input_gradient);
+    check_step(*c_, samples, indices, batch, spec, input_gradient, recorded_);
     step_ = &spec;
     samples_ = &samples;
     indices_ = indices;
@@ -162,38 +162,30 @@ class PassEngine : public Engine {
     failure_ = nullptr;
     sums_in_order_.begin();
 
-    const bool normalizing = c_->graph.has_norm() && spec.mode != NormMode::running;
-    const int64_t wanted = spec.ghost == 0 ? batch : std::min(spec.ghost, batch);
-    ghosts_ = normalizing ? (batch + wanted - 1) / wanted : 1;
-    ghost_rows_ = batch / ghosts_;
-    longer_ghosts_ = batch % ghosts_;
-    const int64_t longest = ghost_rows_ + (longer_ghosts_ > 0 ? 1 : 0);
-    if (normalizing && spec.mode == NormMode::train) {
-      statistics_update_->begin(spec.running_statistics, spec.momentum, ghosts_);
-    }
+    ghosts_ = GhostsOfStep(*c_, spec, batch);
+    const bool normalizing = ghosts_.normalizing, moving = normalizing && spec.mode == NormMode::train;
+    if (moving) statistics_update_->begin(spec.running_statistics, spec.momentum, ghosts_.count);
 
     pack();
     try {
       if (!normalizing) {
         const int64_t rows = c_->spec.micro_batch;
         on_lanes((batch + rows - 1) / rows, [this](int64_t index, int32_t lane) { run_rows(index, lane); });
-      } else if (longest <= c_->spec.micro_batch) {
-        const int64_t fit = std::min(c_->ghosts_per_micro_batch, c_->spec.micro_batch / longest);
-        ghosts_per_micro_ = std::max<int64_t>(1, fit);
-        on_lanes((ghosts_ + ghosts_per_micro_ - 1) / ghosts_per_micro_,
+      } else if (ghosts_.longest() <= c_->spec.micro_batch) {
+        on_lanes((ghosts_.count + ghosts_.of_micro_batch - 1) / ghosts_.of_micro_batch,
                  [this](int64_t index, int32_t lane) { run_ghosts(index, lane); });
       } else if (c_->spec.ghost_per_lane) {
-        on_lanes(ghosts_, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
+        on_lanes(ghosts_.count, [this](int64_t ghost, int32_t lane) { run_span(ghost, lane); });
       } else {
         int64_t micros = 0;
-        for (int64_t ghost = 0; ghost < ghosts_; ++ghost) micros += share_span(ghost, micros);
+        for (int64_t ghost = 0; ghost < ghosts_.count; ++ghost) micros += share_span(ghost, micros);
       }
     } catch (...) {
       if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
       throw;
     }
     if (spec.backward) unpack();
-    if (normalizing && spec.mode == NormMode::train) statistics_update_->finish();
+    if (moving) statistics_update_->finish();
     if (spec.adversary == Adversary::record) recorded_ = batch;
     result = result_;
   }
@@ -285,68 +277,6 @@ class PassEngine : public Engine {
     lanes_.run(tasks, task);
   }
 
-  void check_step(const Samples& samples, const int32_t* indices, int64_t batch, const StepSpec& spec,
-                  void* input_gradient) const {
-    const LoadSpec& load = c_->spec.load;
-    if (samples.height() != load.height || samples.width() != load.width || samples.channels() != load.channels) {
-      throw Error("[engine] needs samples [" + std::to_string(load.height) + "," + std::to_string(load.width) + "," +
-                  std::to_string(load.channels) + "], got [" + std::to_string(samples.height()) + "," +
-                  std::to_string(samples.width()) + "," + std::to_string(samples.channels()) + "]");
-    }
-    if (samples.classes() > c_->classes) {
-      throw Error("[engine] needs samples of at most " + std::to_string(c_->classes) +
-                  " classes, the outputs of the network, got " + std::to_string(samples.classes()));
-    }
-    if (batch < 1 || batch > std::numeric_limits<int32_t>::max() || indices == nullptr) {
-      throw Error("[engine] needs a batch of 1 to 2^31 - 1 indices, got " + std::to_string(batch));
-    }
-    for (int64_t i = 0; i < batch; ++i) {
-      if (indices[i] < 0 || indices[i] >= samples.count()) {
-        throw Error("[engine] needs indices in [0, " + std::to_string(samples.count()) + "), got " +
-                    std::to_string(indices[i]) + " at " + std::to_string(i));
-      }
-    }
-    if (spec.backward && !c_->spec.backward) throw Error("[engine] needs to be compiled with backward to give gradients");
-    if (spec.part_norms && !spec.backward) throw Error("[engine] needs a step with backward for norms of parts");
-    if (input_gradient != nullptr && !(spec.backward && c_->spec.input_gradient)) {
-      throw Error("[engine] needs to be compiled and run with the gradient of the input to give it");
-    }
-    if (spec.adversary == Adversary::record && !(spec.backward && c_->spec.input_gradient)) {
-      throw Error("[engine] needs to be compiled and run with the gradient of the input to record its signs");
-    }
-    if (spec.adversary == Adversary::apply && recorded_ != batch) {
-      throw Error("[engine] needs the signs of the batch of " + std::to_string(batch) + " recorded, got " +
-                  std::to_string(recorded_) + " rows of them");
-    }
-    if (!(spec.adversary_epsilon >= 0 && std::isfinite(spec.adversary_epsilon))) {
-      throw Error("[engine] needs a finite epsilon of the adversary >= 0, got " +
-                  std::to_string(spec.adversary_epsilon));
-    }
-    if (spec.ghost < 0 || !(spec.momentum >= 0 && spec.momentum <= 1)) {
-      throw Error("[engine] needs ghost >= 0 and momentum in [0, 1], got ghost " + std::to_string(spec.ghost) +
-                  ", momentum " + std::to_string(spec.momentum));
-    }
-    if (spec.first_row < 0 || spec.first_row > std::numeric_limits<int32_t>::max()) {
-      throw Error("[engine] needs a first row in [0, 2^31), got " + std::to_string(spec.first_row));
-    }
-    if (!c_->graph.has_norm() || spec.mode == NormMode::running) return;
-    const int64_t wanted = spec.ghost == 0 ? batch : std::min(spec.ghost, batch);
-    const int64_t count = (batch + wanted - 1) / wanted;
-    const int64_t longest = (batch + count - 1) / count;
-    if (longest > std::max(c_->spec.ghost, c_->spec.micro_batch)) {
-      throw Error("[engine] needs ghosts of at most " + std::to_string(std::max(c_->spec.ghost, c_->spec.micro_batch)) +
-                  " rows, as compiled, got " + std::to_string(longest));
-    }
-    if (spec.part_norms && longest > c_->spec.micro_batch && !c_->spec.ghost_per_lane) {
-      throw Error("[engine] needs ghosts that one lane runs whole for norms of parts, as rows of a ghost depend on each "
-                  "other, got ghosts of " + std::to_string(longest) + " rows that lanes share");
-    }
-    if (batch / count * c_->smallest_norm_places < 2) {
-      throw Error("[engine] needs at least 2 values per channel in a ghost, got 1: batch " + std::to_string(batch) +
-                  ", ghosts " + std::to_string(count));
-    }
-  }
-
   // The adversary.
 
   int64_t input_elements() const { return c_->graph.values().front().row_elements(); }
@@ -400,8 +330,6 @@ class PassEngine : public Engine {
 
   // Running micro-batches.
 
-  int64_t ghost_start(int64_t ghost) const { return ghost * ghost_rows_ + std::min(ghost, longer_ghosts_); }
-
   /// The micro-batch that a lane runs next, or the first of the ghost that it runs.
   Micro& micro_of(int32_t lane) { return micros_[static_cast<size_t>(lane * c_->micros_per_lane())]; }
 
@@ -429,11 +357,12 @@ class PassEngine : public Engine {
     guarded([&] {
       await_statistics(lane);
       Micro& micro = micro_of(lane);
-      const int64_t first = index * ghosts_per_micro_, last = std::min(ghosts_, first + ghosts_per_micro_);
-      take(micro, index, ghost_start(first), ghost_start(last) - ghost_start(first));
+      const int64_t first = index * ghosts_.of_micro_batch;
+      const int64_t last = std::min(ghosts_.count, first + ghosts_.of_micro_batch);
+      take(micro, index, ghosts_.start(first), ghosts_.start(last) - ghosts_.start(first));
       micro.ghosts = static_cast<int32_t>(last - first);
       for (int64_t g = first; g <= last; ++g) {
-        micro.offsets[static_cast<size_t>(g - first)] = static_cast<int32_t>(ghost_start(g) - micro.first_row);
+        micro.offsets[static_cast<size_t>(g - first)] = static_cast<int32_t>(ghosts_.start(g) - micro.first_row);
       }
       run_instructions(0, end_of_pass(), micro, lane);
     });
@@ -473,7 +402,7 @@ class PassEngine : public Engine {
   }
 
   void cut(Span& span, int64_t ghost) const {
-    const int64_t start = ghost_start(ghost), end = ghost_start(ghost + 1), capacity = c_->spec.micro_batch;
+    const int64_t start = ghosts_.start(ghost), end = ghosts_.start(ghost + 1), capacity = c_->spec.micro_batch;
     span.ghost = ghost;
     span.rows = end - start;
     span.count = static_cast<int32_t>((span.rows + capacity - 1) / capacity);
@@ -803,8 +732,7 @@ class PassEngine : public Engine {
   void* logits_ = nullptr;
   void* input_gradient_ = nullptr;
   int64_t batch_ = 0;
-  int64_t ghosts_ = 0, ghost_rows_ = 0, longer_ghosts_ = 0;  // the first `longer_ghosts_` have one row more
-  int64_t ghosts_per_micro_ = 0;
+  GhostsOfStep ghosts_;
   LossResult result_;
   int64_t parts_ = 0;
   std::vector<double> squares_;  // of each operation's gradient, over the parts so far
@@ -1011,15 +939,23 @@ const Graph& graph_of(const Network& network) { return static_cast<const Graph&>
 }  // namespace
 
 int64_t Engine::predict_bytes(Device& device, int32_t lanes, const Network& network, const EngineSpec& spec) {
-  return Compiled(device, graph_of(network), spec).bytes(lanes);
+  return device.predict_engine_bytes(lanes, network, spec);
 }
 
 Engine* Engine::create(Device& device, Lanes& lanes, const Network& network, const EngineSpec& spec) {
-  auto compiled = std::make_unique<Compiled>(device, graph_of(network), spec);
+  return device.make_engine(lanes, network, spec);
+}
+
+int64_t HostDevice::predict_engine_bytes(int32_t lanes, const Network& network, const EngineSpec& spec) {
+  return Compiled(*this, graph_of(network), spec).bytes(lanes);
+}
+
+Engine* HostDevice::make_engine(Lanes& lanes, const Network& network, const EngineSpec& spec) {
+  auto compiled = std::make_unique<Compiled>(*this, graph_of(network), spec);
   const int32_t threads = lanes.threads();
-  const int64_t free = device.available_bytes();
+  const int64_t free = available_bytes();
   if (compiled->bytes(threads) > free) throw Error(compiled->cannot_fit(threads, free));
-  return new PassEngine(device, lanes, std::move(compiled));
+  return new PassEngine(*this, lanes, std::move(compiled));
 }
 
 }  // namespace ghostbatch

@@ -1,11 +1,11 @@
 #include "common/backends.h"
-#include "common/memory.h"
+#include "common/host_device.h"
 #include "reference/kernels.h"
 
 namespace ghostbatch {
 namespace {
 
-class ReferenceDevice final : public Device {
+class ReferenceDevice final : public HostDevice {
  public:
   const char* name() const override { return "reference"; }
   const char* description() const override { return "plain loops in double, the specification of every kernel"; }
@@ -30,10 +30,6 @@ class ReferenceDevice final : public Device {
   SoftmaxCrossEntropy* softmax_cross_entropy() override { return reference::make_softmax_cross_entropy(); }
   BatchLoader* batch_loader(const LoadSpec& spec) override { return reference::make_batch_loader(spec); }
   VectorKernels* vector_kernels() override { return reference::make_vector_kernels(); }
-
-  void* allocate(int64_t bytes) override { return allocate_huge(bytes); }
-  void release(void* data, int64_t bytes) override { release_huge(data, bytes); }
-  int64_t available_bytes() const override { return available_memory(); }
 };
 
 }  // namespace

@@ -14,6 +14,10 @@
 
 namespace ghostbatch {
 
+class Engine;
+struct EngineSpec;
+class Network;
+
 /// A backend on one piece of hardware: makes kernels and memory. Names: "cpu", "reference", "cuda", "cuda:N".
 /// `cpu` runs f32 and bf16 on oneDNN and own SIMD; `reference` is plain loops in double on f32, bf16 and f64.
 /// A Device is safe to use from several threads. Kernels and tensors must be destroyed before it.
@@ -43,11 +47,19 @@ class Device : public Resource {
   virtual VectorKernels* vector_kernels() = 0;
 
   // Memory.
-  /// 2 MiB aligned, huge pages asked for, not touched. Error naming bytes asked and free.
+  /// On the host 2 MiB aligned, huge pages asked for, not touched. Error naming bytes asked and free.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void release(void* data, int64_t bytes) = 0;
   /// Bytes that can still be allocated: free memory, or what the container grants, whichever is less.
   virtual int64_t available_bytes() const = 0;
+  // All that was enqueued before is done first. `write` copies from the caller's memory, `read` to it.
+  virtual void write(void* dst, const void* src, int64_t bytes) = 0;
+  virtual void read(const void* src, void* dst, int64_t bytes) = 0;
+  virtual void zero(void* dst, int64_t bytes) = 0;
+
+  // Engines: see Engine::create and Engine::predict_bytes.
+  virtual Engine* make_engine(Lanes& lanes, const Network& network, const EngineSpec& spec) = 0;
+  virtual int64_t predict_engine_bytes(int32_t lanes, const Network& network, const EngineSpec& spec) = 0;
 
  protected:
   Device() = default;

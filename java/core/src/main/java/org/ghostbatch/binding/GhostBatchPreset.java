@@ -60,7 +60,16 @@ public class GhostBatchPreset implements InfoMapper {
     // Java has its own exceptions and threads, and holds memory as Tensor and Samples only.
     infoMap
         .put(new Info("ghostbatch::Error", "ghostbatch::LaneWork", "ghostbatch::Lanes::run").skip())
-        .put(new Info("ghostbatch::Device::allocate", "ghostbatch::Device::release").skip())
+        .put(
+            new Info(
+                    "ghostbatch::Device::allocate",
+                    "ghostbatch::Device::release",
+                    "ghostbatch::Device::write",
+                    "ghostbatch::Device::read",
+                    "ghostbatch::Device::zero",
+                    "ghostbatch::Device::make_engine",
+                    "ghostbatch::Device::predict_engine_bytes")
+                .skip())
         .put(
             new Info(
                     "ghostbatch::Samples::row",

@@ -1,5 +1,6 @@
 #include "ghostbatch/samples.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -38,7 +39,11 @@ const LoadSpec& checked(const LoadSpec& spec) {
   return spec;
 }
 
+std::atomic<uint64_t> last_id{0};
+
 }  // namespace
+
+Samples::Samples() : id_(++last_id) {}
 
 Samples* Samples::create(DataType type, int64_t count, int64_t height, int64_t width, int64_t channels,
                          int32_t classes) {
@@ -82,6 +87,7 @@ void Samples::write_bytes(int64_t first, int64_t rows, const uint8_t* src) {
   if (type_ != DataType::u8) fail(kSamples, "samples of u8 for bytes", name_of(type_));
   check_pointer(kSamples, "src", src);
   check_range(kSamples, first, rows);
+  ++revision_;
   std::memcpy(static_cast<uint8_t*>(data_) + first * sample_elements(), src,
               static_cast<size_t>(rows * sample_elements()));
 }
@@ -90,6 +96,7 @@ void Samples::write_floats(int64_t first, int64_t rows, const float* src) {
   if (type_ != DataType::f32) fail(kSamples, "samples of f32 for floats", name_of(type_));
   check_pointer(kSamples, "src", src);
   check_range(kSamples, first, rows);
+  ++revision_;
   std::memcpy(static_cast<float*>(data_) + first * sample_elements(), src,
               static_cast<size_t>(rows * sample_elements() * size_of(DataType::f32)));
 }
@@ -102,6 +109,7 @@ void Samples::write_labels(int64_t first, int64_t rows, const int32_t* labels) {
       fail(kSamples, text("labels in [0, ", classes_, ")"), text(labels[row], " in row ", first + row));
     }
   }
+  ++revision_;
   std::memcpy(labels_ + first, labels, static_cast<size_t>(rows) * sizeof(int32_t));
 }
 
@@ -111,6 +119,7 @@ void Samples::write_numbers(int64_t first, int64_t rows, const int32_t* numbers)
   for (int64_t row = 0; row < rows; ++row) {
     if (numbers[row] < 0) fail(kSamples, "numbers of samples from 0 on", text(numbers[row], " in row ", first + row));
   }
+  ++revision_;
   if (numbers_ == nullptr) {
     numbers_ = static_cast<int32_t*>(allocate_huge(count_ * size_of(DataType::s32)));
     for (int64_t row = 0; row < count_; ++row) numbers_[row] = static_cast<int32_t>(row);

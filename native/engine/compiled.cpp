@@ -134,4 +134,76 @@ std::string Compiled::cannot_fit(int32_t lanes, int64_t free) const {
          ", asked for " + std::to_string(spec.ghost);
 }
 
+const char* Compiled::implementation(int32_t operation) const {
+  if (operation < 0 || operation >= static_cast<int32_t>(kernels.size())) {
+    throw Error("[engine] needs an operation in [0, " + std::to_string(kernels.size()) + "), got " +
+                std::to_string(operation));
+  }
+  const Kernels& k = kernels[static_cast<size_t>(operation)];
+  return k.affine ? k.affine->implementation()
+         : k.norm ? k.norm->implementation()
+         : k.pool ? k.pool->implementation()
+                  : elementwise->implementation();
+}
+
+void Compiled::check_entry(int32_t index) const {
+  if (index < 0 || index >= static_cast<int32_t>(profile_entries())) {
+    throw Error("[engine] needs a profile entry in [0, " + std::to_string(profile_entries()) + "), got " +
+                std::to_string(index));
+  }
+}
+
+const char* Compiled::profile_name(int32_t index) const {
+  check_entry(index);
+  const size_t i = static_cast<size_t>(index);
+  if (i >= plan.instructions.size()) {
+    constexpr const char* names[kExtraEntries] = {"commit", "wait", "pack weights", "unpack gradients"};
+    return names[i - plan.instructions.size()];
+  }
+  const Instruction& instruction = plan.instructions[i];
+  switch (instruction.code) {
+    case Code::load: return "load";
+    case Code::loss: return "loss";
+    case Code::gradient_add: return "gradient add";
+    case Code::give_input_gradient: return "input gradient";
+    default: return graph.list()[static_cast<size_t>(instruction.operation)].name.c_str();
+  }
+}
+
+void Compiled::profile_entry(int32_t index, const Profile& profile, ProfileEntry& entry) const {
+  check_entry(index);
+  const size_t i = static_cast<size_t>(index);
+  entry = {};
+  entry.operation = -1;
+  entry.direction = 3;
+  const Profile::Cell total = profile.total(i);
+  entry.seconds = total.seconds;
+  entry.calls = total.calls;
+  if (i >= plan.instructions.size()) return;
+  const Instruction& in = plan.instructions[i];
+  if (in.operation < 0) return;
+  entry.operation = in.operation;
+  switch (in.code) {
+    case Code::affine_backward_weights:
+      entry.direction = 2;
+      break;
+    case Code::affine_backward_data:
+    case Code::norm_backward_sums:
+    case Code::norm_backward:
+    case Code::relu_backward:
+    case Code::pool_backward:
+    case Code::dropout_backward:
+      entry.direction = 1;
+      break;
+    default:
+      entry.direction = 0;
+  }
+  const double calls = static_cast<double>(entry.calls);
+  const Kernels& k = kernels[static_cast<size_t>(in.operation)];
+  if (k.affine) entry.flops = calls * k.affine->flops();
+  for (int32_t b : {in.src, in.src2, in.src3, in.dst, in.dst2, in.aux}) {
+    if (b >= 0) entry.bytes += calls * static_cast<double>(plan.buffers[static_cast<size_t>(b)].bytes());
+  }
+}
+
 }  // namespace ghostbatch

@@ -7,6 +7,7 @@
 
 #include "engine/block.h"
 #include "engine/plan.h"
+#include "engine/profile.h"
 
 namespace ghostbatch {
 
@@ -60,7 +61,17 @@ struct Compiled {
   /// The error for a device with too little memory.
   std::string cannot_fit(int32_t lanes, int64_t free) const;
 
+  const char* implementation(int32_t operation) const;
+
+  // Entries of a profile: one an instruction, then the engine's own work.
+  static constexpr size_t kExtraEntries = 4;
+  enum Extra : size_t { kCommit, kWait, kPack, kUnpack };
+  size_t profile_entries() const { return plan.instructions.size() + kExtraEntries; }
+  const char* profile_name(int32_t index) const;
+  void profile_entry(int32_t index, const Profile& profile, ProfileEntry& entry) const;
+
  private:
+  void check_entry(int32_t index) const;
   void make_affine(Device& device, const Operation& op, Kernels& k);
   void make_norm(Device& device, const Operation& op, Kernels& k);
 };

@@ -72,7 +72,7 @@ class PassEngine : public Engine {
   PassEngine(Device& device, Lanes& lanes, std::unique_ptr<Compiled> compiled)
       : device_(device), lanes_(lanes), c_(std::move(compiled)), bytes_(c_->bytes(lanes.threads())),
         sums_in_order_(2 * c_->kernels.size() + 1, lanes.threads()),
-        profile_(c_->plan.instructions.size() + kExtraEntries, lanes.threads()) {
+        profile_(c_->profile_entries(), lanes.threads()) {
     const DataType type = parameter_type(c_->spec.type);
     const int32_t threads = lanes.threads();
     parameters_.reset(Tensor::create(device, type, c_->graph.parameters()));
@@ -133,17 +133,7 @@ class PassEngine : public Engine {
   int64_t micro_batch() const override { return c_->spec.micro_batch; }
   void poison() override { fill_arenas(0xFF); }  // all bits set: a NaN in every floating-point type
 
-  const char* implementation(int32_t operation) const override {
-    if (operation < 0 || operation >= static_cast<int32_t>(c_->kernels.size())) {
-      throw Error("[engine] needs an operation in [0, " + std::to_string(c_->kernels.size()) + "), got " +
-                  std::to_string(operation));
-    }
-    const Kernels& k = c_->kernels[static_cast<size_t>(operation)];
-    return k.affine ? k.affine->implementation()
-           : k.norm ? k.norm->implementation()
-           : k.pool ? k.pool->implementation()
-                    : c_->elementwise->implementation();
-  }
+  const char* implementation(int32_t operation) const override { return c_->implementation(operation); }
 
   void step(const Samples& samples, const int32_t* indices, int64_t batch, const float* weights, const StepSpec& spec,
             void* logits, void* input_gradient, LossResult& result) override {
@@ -192,40 +182,18 @@ class PassEngine : public Engine {
 
   void set_profiling(bool on) override { profile_.set(on); }
   void reset_profile() override { profile_.reset(); }
-  int32_t profile_entries() const override {
-    return static_cast<int32_t>(c_->plan.instructions.size() + kExtraEntries);
-  }
-  const char* profile_name(int32_t index) const override {
-    check_entry(index);
-    const size_t i = static_cast<size_t>(index);
-    if (i >= c_->plan.instructions.size()) {
-      constexpr const char* names[] = {"commit", "wait", "pack weights", "unpack gradients"};
-      return names[i - c_->plan.instructions.size()];
-    }
-    const Instruction& instruction = c_->plan.instructions[i];
-    switch (instruction.code) {
-      case Code::load: return "load";
-      case Code::loss: return "loss";
-      case Code::gradient_add: return "gradient add";
-      case Code::give_input_gradient: return "input gradient";
-      default: return c_->graph.list()[static_cast<size_t>(instruction.operation)].name.c_str();
-    }
-  }
-  void profile_entry(int32_t index, ProfileEntry& entry) const override;
+  int32_t profile_entries() const override { return static_cast<int32_t>(c_->profile_entries()); }
+  const char* profile_name(int32_t index) const override { return c_->profile_name(index); }
+  void profile_entry(int32_t index, ProfileEntry& entry) const override { c_->profile_entry(index, profile_, entry); }
 
   void set_tracing(int64_t events) override { profile_.set_tracing(events); }
   int64_t trace_events(int32_t lane) const override { return static_cast<int64_t>(profile_.trace(lane).size()); }
   void trace_event(int32_t lane, int64_t index, TraceEvent& event) const override {
-    const std::vector<TraceEvent>& events = profile_.trace(lane);
-    if (index < 0 || index >= static_cast<int64_t>(events.size())) {
-      throw Error("[engine] needs an event in [0, " + std::to_string(events.size()) + "), got " + std::to_string(index));
-    }
-    event = events[static_cast<size_t>(index)];
+    event = profile_.trace_event(lane, index);
   }
 
  private:
-  static constexpr size_t kExtraEntries = 4;
-  enum Extra : size_t { kCommit, kWait, kPack, kUnpack };
+  using Extra = Compiled::Extra;
 
   // Memory.
 
@@ -309,7 +277,7 @@ class PassEngine : public Engine {
       const Operation& op = c_->graph.list()[static_cast<size_t>(i)];
       k.affine->pack_weights(parameter(op.weights_offset, k.affine->weights_elements()), packed_weights(k),
                              scratch(lane));
-      record(lane, kPack, start);
+      record(lane, Extra::kPack, start);
     });
     packed_valid_ = true;
   }
@@ -324,7 +292,7 @@ class PassEngine : public Engine {
       const View sum(sums_.at(k.sum * size_of(type)), k.affine->packed_diff_weights_elements(), type);
       k.affine->unpack_diff_weights(
           sum, slice(gradients_->view(), op.weights_offset, k.affine->weights_elements()), scratch(lane));
-      record(lane, kUnpack, start);
+      record(lane, Extra::kUnpack, start);
     });
   }
 
@@ -507,7 +475,7 @@ class PassEngine : public Engine {
   /// Waits until the lane's part of a sum may be overwritten.
   void await(int32_t sum, int32_t lane) {
     const auto start = Clock::now();
-    sums_in_order_.await(sum, lane, [&] { record(lane, kWait, start); });
+    sums_in_order_.await(sum, lane, [&] { record(lane, Extra::kWait, start); });
   }
   /// Likewise for all statistics, which lie in the arenas, under the ghosts that the lane ran before.
   void await_statistics(int32_t lane) {
@@ -520,7 +488,7 @@ class PassEngine : public Engine {
   void commit(int32_t sum, int64_t index, int32_t lane, int64_t traced) {
     const auto start = Clock::now();
     sums_in_order_.commit(sum, index, lane, [&](int64_t part, int32_t of) { apply(sum, part, of, lane); });
-    record(lane, kCommit, start, traced);
+    record(lane, Extra::kCommit, start, traced);
   }
 
   void add(const View& from, const View& to, bool first) const {
@@ -544,7 +512,7 @@ class PassEngine : public Engine {
       add(part.weights, to.weights, false);
       if (part.bias.data != nullptr) add(part.bias, to.bias, false);
     }
-    record(lane, kCommit, start, micro.index);
+    record(lane, Extra::kCommit, start, micro.index);
   }
 
   /// Adds part `index` of a sum, which lies in the memory of lane `of`; the caller runs on lane `by`.
@@ -656,7 +624,7 @@ class PassEngine : public Engine {
     const Statistics s = statistics_of(operation, span.micros[0]);
     const View partials(span.partials, span.count * 2 * norm.spec().channels, DataType::f64);
     norm.combine(partials, span.micro_rows.data(), span.count, s.mean, s.variance);
-    record(lane, kCommit, start, span.traced);
+    record(lane, Extra::kCommit, start, span.traced);
     if (step_->mode == NormMode::train) commit(statistics_sum(operation), span.ghost, lane, span.traced);
   }
 
@@ -678,7 +646,7 @@ class PassEngine : public Engine {
       set(beta, c, span.sums[static_cast<size_t>(c)]);
       set(gamma, c, span.sums[static_cast<size_t>(channels + c)]);
     }
-    record(lane, kCommit, start, span.traced);
+    record(lane, Extra::kCommit, start, span.traced);
     rows_of(gradient_sum(operation), lane) = span.rows;
     commit(gradient_sum(operation), span.ghost, lane, span.traced);
   }
@@ -698,12 +666,6 @@ class PassEngine : public Engine {
     c_->elementwise->zero(view, micro.rows * row, view.elements - micro.rows * row);
   }
   void copy_out(const Micro& micro, const View& from, void* to) const;
-  void check_entry(int32_t index) const {
-    if (index < 0 || index >= profile_entries()) {
-      throw Error("[engine] needs a profile entry in [0, " + std::to_string(profile_entries()) + "), got " +
-                  std::to_string(index));
-    }
-  }
 
   Device& device_;
   Lanes& lanes_;
@@ -895,42 +857,6 @@ void PassEngine::execute(const Instruction& in, Micro& micro, int32_t lane_numbe
         c_->elementwise->sign(buffer(in.src), signs(micro), micro.rows * input_elements());
       }
       return;
-  }
-}
-
-void PassEngine::profile_entry(int32_t index, ProfileEntry& entry) const {
-  check_entry(index);
-  const size_t i = static_cast<size_t>(index);
-  entry = {};
-  entry.operation = -1;
-  entry.direction = 3;
-  const Profile::Cell total = profile_.total(i);
-  entry.seconds = total.seconds;
-  entry.calls = total.calls;
-  if (i >= c_->plan.instructions.size()) return;
-  const Instruction& in = c_->plan.instructions[i];
-  if (in.operation < 0) return;
-  entry.operation = in.operation;
-  switch (in.code) {
-    case Code::affine_backward_weights:
-      entry.direction = 2;
-      break;
-    case Code::affine_backward_data:
-    case Code::norm_backward_sums:
-    case Code::norm_backward:
-    case Code::relu_backward:
-    case Code::pool_backward:
-    case Code::dropout_backward:
-      entry.direction = 1;
-      break;
-    default:
-      entry.direction = 0;
-  }
-  const double calls = static_cast<double>(entry.calls);
-  const Kernels& k = c_->kernels[static_cast<size_t>(in.operation)];
-  if (k.affine) entry.flops = calls * k.affine->flops();
-  for (int32_t b : {in.src, in.src2, in.src3, in.dst, in.dst2, in.aux}) {
-    if (b >= 0) entry.bytes += calls * static_cast<double>(c_->plan.buffers[static_cast<size_t>(b)].bytes());
   }
 }
 

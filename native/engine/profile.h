@@ -65,6 +65,14 @@ class Profile {
     }
     return lanes_[static_cast<size_t>(lane)].trace;
   }
+  const TraceEvent& trace_event(int32_t lane, int64_t index) const {
+    const std::vector<TraceEvent>& events = trace(lane);
+    if (index < 0 || index >= static_cast<int64_t>(events.size())) {
+      throw Error("[engine] needs an event in [0, " + std::to_string(events.size()) + "), got " +
+                  std::to_string(index));
+    }
+    return events[static_cast<size_t>(index)];
+  }
 
  private:
   struct Lane {

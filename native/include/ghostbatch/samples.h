@@ -32,9 +32,14 @@ class Samples : public Resource {
   }
   int32_t label(int64_t index) const { return labels_[index]; }
   int64_t number(int64_t index) const { return numbers_ == nullptr ? index : numbers_[index]; }
+  const int32_t* labels() const { return labels_; }
+  const int32_t* numbers() const { return numbers_; }  // null: row i is sample i
+  /// No other samples of this process have, or had, this number; `revision` grows with every write.
+  uint64_t id() const { return id_; }
+  uint64_t revision() const { return revision_; }
 
  private:
-  Samples() = default;
+  Samples();
   ~Samples() override;
   void check_range(const char* what, int64_t first, int64_t rows) const;
 
@@ -43,7 +48,9 @@ class Samples : public Resource {
   int32_t classes_ = 0;
   void* data_ = nullptr;
   int32_t* labels_ = nullptr;
-  int32_t* numbers_ = nullptr;  // null: row i is sample i
+  int32_t* numbers_ = nullptr;
+  uint64_t id_;
+  uint64_t revision_ = 1;
 };
 
 enum class Augmentation : int32_t {

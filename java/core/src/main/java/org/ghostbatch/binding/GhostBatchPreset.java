@@ -74,7 +74,11 @@ public class GhostBatchPreset implements InfoMapper {
             new Info(
                     "ghostbatch::Samples::row",
                     "ghostbatch::Samples::label",
-                    "ghostbatch::Samples::number")
+                    "ghostbatch::Samples::number",
+                    "ghostbatch::Samples::labels",
+                    "ghostbatch::Samples::numbers",
+                    "ghostbatch::Samples::id",
+                    "ghostbatch::Samples::revision")
                 .skip())
         .put(
             new Info(

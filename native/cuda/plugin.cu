@@ -5,8 +5,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "cuda/cublaslt.h"
-#include "cuda/cudnn.h"
+#include "cuda/device.h"
 #include "ghostbatch/plugin.h"
 
 #define GHOSTBATCH_EXPORT extern "C" __attribute__((visibility("default")))
@@ -109,42 +108,18 @@ bool check_device(int32_t abi, int32_t ordinal, Text& reason) {
                properties.major, properties.minor, ordinal, properties.name);
     return false;
   }
-  try {
-    cudnn();
-    cublaslt();
-  } catch (const std::exception& missing) {
-    reason.add("%s", missing.what());
-    return false;
-  }
-  reason.add(
-      "[cuda] needs an engine that runs on GPUs, got a build that has only the kernels: device %d (%s, compute "
-      "capability %d.%d) was found, but networks run on cpu",
-      ordinal, properties.name, properties.major, properties.minor);
-  return false;
+  return true;
 }
 
-}  // namespace
-}  // namespace ghostbatch
-
-/// See ghostbatch::PluginFactory.
-GHOSTBATCH_EXPORT ghostbatch::Device* ghostbatch_device(int32_t abi, int32_t ordinal, char* error, size_t error_size) {
-  ghostbatch::Text reason(error, error_size);
-  ghostbatch::check_device(abi, ordinal, reason);
-  return nullptr;
-}
-
-/// Writes a line for the versions and one a device into `text` [size], zero-terminated, or the reason why there is no
-/// device; then one each for cuDNN and cuBLASLt, or why they are not to be had. Returns the number of devices. Throws
-/// nothing.
-GHOSTBATCH_EXPORT int32_t ghostbatch_cuda_describe(char* text, size_t size) {
-  ghostbatch::Text out(text, size);
+/// Versions, devices and libraries, or why there are none; gives the number of devices.
+int describe_all(Text out) {
   int driver = 0, runtime = 0;
-  const int count = ghostbatch::usable_devices(out);
+  const int count = usable_devices(out);
   if (count > 0) {
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
-    out.add("CUDA: driver %d.%d, runtime %d.%d", ghostbatch::major_of(driver), ghostbatch::minor_of(driver),
-            ghostbatch::major_of(runtime), ghostbatch::minor_of(runtime));
+    out.add("CUDA: driver %d.%d, runtime %d.%d", major_of(driver), minor_of(driver), major_of(runtime),
+            minor_of(runtime));
   }
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     cudaDeviceProp properties{};
@@ -157,7 +132,31 @@ GHOSTBATCH_EXPORT int32_t ghostbatch_cuda_describe(char* text, size_t size) {
             properties.major, properties.minor, static_cast<double>(properties.totalGlobalMem) / (1024.0 * 1024 * 1024),
             properties.multiProcessorCount);
   }
-  ghostbatch::describe(out, ghostbatch::cudnn);
-  ghostbatch::describe(out, ghostbatch::cublaslt);
+  describe(out, cudnn);
+  describe(out, cublaslt);
   return count;
+}
+
+}  // namespace
+}  // namespace ghostbatch
+
+/// See ghostbatch::PluginFactory.
+GHOSTBATCH_EXPORT ghostbatch::Device* ghostbatch_device(int32_t abi, int32_t ordinal, char* error, size_t error_size) {
+  ghostbatch::Text reason(error, error_size);
+  if (!ghostbatch::check_device(abi, ordinal, reason)) return nullptr;
+  try {
+    char description[4096] = "";
+    ghostbatch::describe_all(ghostbatch::Text(description, sizeof description));
+    return new ghostbatch::cuda::CudaDevice(ordinal, ghostbatch::cudnn(), ghostbatch::cublaslt(), {}, description);
+  } catch (const std::exception& missing) {
+    reason.add("%s", missing.what());
+    return nullptr;
+  }
+}
+
+/// Writes a line for the versions and one a device into `text` [size], zero-terminated, or the reason why there is no
+/// device; then one each for cuDNN and cuBLASLt, or why they are not to be had. Returns the number of devices. Throws
+/// nothing.
+GHOSTBATCH_EXPORT int32_t ghostbatch_cuda_describe(char* text, size_t size) {
+  return ghostbatch::describe_all(ghostbatch::Text(text, size));
 }

@@ -9,7 +9,7 @@
 namespace ghostbatch {
 
 /// Raised whenever a header of this folder changes; a plug-in built for another number must refuse.
-constexpr int32_t kPluginAbi = 3;
+constexpr int32_t kPluginAbi = 4;
 
 /// Type of the function `ghostbatch_device` that libghostbatch_cuda.so exports as extern "C": makes device `ordinal`,
 /// or returns null after writing one sentence into `error` [error_size], zero-terminated. Throws nothing.

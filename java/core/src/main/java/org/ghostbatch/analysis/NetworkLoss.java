@@ -119,9 +119,9 @@ public final class NetworkLoss implements Objective, AutoCloseable {
             plan,
             new EngineSpec(
                 device.supports(DataType.F64) ? DataType.F64 : DataType.F32,
-                MicroBatch.of(network, ghost),
+                MicroBatch.on(device).of(network, ghost),
                 ghost,
-                MicroBatch.ghostPerLane(network, ghost),
+                MicroBatch.on(device).ghostPerLane(network, ghost),
                 true,
                 false,
                 model.normalization().of(load)));

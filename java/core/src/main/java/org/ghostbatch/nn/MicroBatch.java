@@ -1,16 +1,18 @@
 package org.ghostbatch.nn;
 
+import org.ghostbatch.device.Device;
+
 /**
- * The rule for the micro-batch S, the rows of one pass of the kernels on one core, and for who runs
- * a ghost batch V that is larger. It follows from the network and V, never from the machine, so
- * that results do not either.
+ * The rule for the micro-batch S, the rows of one pass of the kernels, and for who runs a ghost
+ * batch V that is larger. It follows from the network, V and the kind of backend, never from the
+ * machine, so that results do not either.
  *
- * <p>One-thread convolutions run at full speed from 16 to 32 rows on, matrix products want more:
- * the target is 64 rows for a network with convolutions, 256 for one of linear layers alone.
- * Without batch norm, and with plain batch norm over the whole batch, S is the target. A ghost of
- * up to 256 (512) rows is one lane's, and lanes never wait for each other; S is as many whole
- * ghosts as fit the target, at least one. A larger ghost spans micro-batches of the target, which
- * all lanes share.
+ * <p>{@link #ON_CORES}: one-thread convolutions run at full speed from 16 to 32 rows on, matrix
+ * products want more: the target is 64 rows for a network with convolutions, 256 for one of linear
+ * layers alone. Without batch norm, and with plain batch norm over the whole batch, S is the
+ * target. A ghost of up to 256 (512) rows is one lane's, and lanes never wait for each other; S is
+ * as many whole ghosts as fit the target, at least one. A larger ghost spans micro-batches of the
+ * target, which all lanes share.
  *
  * <p>Where activations outweigh parameters, in deep convolutional networks, what one kernel writes
  * should still be in cache when the next reads it: there the target is 32 rows, and a ghost of more
@@ -21,27 +23,63 @@ package org.ghostbatch.nn;
  * <p>All bounds are lowered where that many rows would hold more than 2 GiB of activations in f32,
  * to a power of two: for large images lanes share a ghost, and its activations are kept once, not
  * once a lane.
+ *
+ * <p>{@link #ON_GPU}: a kernel should keep thousands of threads busy for longer than its launch
+ * takes. The target is 4,096 rows, and fewer, to a power of two, where these would hold more than 8
+ * GiB of activations in f32. The one lane runs every ghost.
  */
-public final class MicroBatch {
-  private static final long MOST_BYTES = 1L << 31;
+public enum MicroBatch {
+  ON_CORES(1L << 31) {
+    @Override
+    public int of(Network network, int ghost) {
+      boolean onLane = ghostPerLane(network, ghost);
+      boolean cached = onLane && CACHED_ROWS * network.values() >= 4L * network.parameterCount();
+      if (cached && ghost > 2 * CACHED_ROWS) {
+        return CACHED_ROWS;
+      }
+      int target = cached ? 2 * CACHED_ROWS : network.hasConvolution() ? 64 : 256;
+      return wholeGhosts(atMost(network, target), onLane ? ghost : 1);
+    }
+
+    @Override
+    public boolean ghostPerLane(Network network, int ghost) {
+      return hasGhosts(network, ghost)
+          && ghost <= atMost(network, network.hasConvolution() ? 256 : 512);
+    }
+  },
+
+  ON_GPU(1L << 33) {
+    @Override
+    public int of(Network network, int ghost) {
+      int target = atMost(network, 4096);
+      return wholeGhosts(target, hasGhosts(network, ghost) && ghost <= target ? ghost : 1);
+    }
+
+    @Override
+    public boolean ghostPerLane(Network network, int ghost) {
+      return hasGhosts(network, ghost);
+    }
+  };
+
   private static final int CACHED_ROWS = 16;
 
-  private MicroBatch() {}
+  private final long mostBytes;
+
+  MicroBatch(long mostBytes) {
+    this.mostBytes = mostBytes;
+  }
+
+  /** The rule for a device. */
+  public static MicroBatch on(Device device) {
+    return device.name().startsWith("cuda") ? ON_GPU : ON_CORES;
+  }
 
   /**
    * S for a network.
    *
    * @param ghost V in rows; 0 for plain batch norm over the whole batch, or none
    */
-  public static int of(Network network, int ghost) {
-    boolean onLane = ghostPerLane(network, ghost);
-    boolean cached = onLane && CACHED_ROWS * network.values() >= 4L * network.parameterCount();
-    if (cached && ghost > 2 * CACHED_ROWS) {
-      return CACHED_ROWS;
-    }
-    int target = atMost(network, cached ? 2 * CACHED_ROWS : network.hasConvolution() ? 64 : 256);
-    return onLane ? ghost * Math.max(1, target / ghost) : target;
-  }
+  public abstract int of(Network network, int ghost);
 
   /**
    * Whether one lane runs a whole ghost, however many micro-batches it spans; otherwise all lanes
@@ -49,17 +87,22 @@ public final class MicroBatch {
    *
    * @param ghost as above
    */
-  public static boolean ghostPerLane(Network network, int ghost) {
+  public abstract boolean ghostPerLane(Network network, int ghost);
+
+  boolean hasGhosts(Network network, int ghost) {
     if (ghost < 0) {
       throw Check.bad("micro-batch", "a ghost batch >= 0", ghost);
     }
-    return network.hasBatchNorm()
-        && ghost > 0
-        && ghost <= atMost(network, network.hasConvolution() ? 256 : 512);
+    return network.hasBatchNorm() && ghost > 0;
   }
 
-  private static int atMost(Network network, int rows) {
-    long fits = Long.highestOneBit(Math.max(1, MOST_BYTES / (4 * network.values())));
+  /** As many whole ghosts as so many rows hold, at least one. */
+  static int wholeGhosts(int rows, int ghost) {
+    return ghost * Math.max(1, rows / ghost);
+  }
+
+  int atMost(Network network, int rows) {
+    long fits = Long.highestOneBit(Math.max(1, mostBytes / (4 * network.values())));
     return (int) Math.min(fits, rows);
   }
 }

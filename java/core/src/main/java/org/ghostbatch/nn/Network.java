@@ -314,11 +314,11 @@ public final class Network {
   public String summary(Device device, int threads, int batch, int ghost) {
     int whole = ghost == 0 ? batch : Math.min(ghost, batch);
     int asked = ghost >= batch ? 0 : ghost;
-    int microBatch = MicroBatch.of(this, asked);
+    int microBatch = MicroBatch.on(device).of(this, asked);
     StringBuilder text = new StringBuilder(summary());
     try (NetworkPlan plan = compile(device)) {
       long bytes =
-          device.predictBytes(threads, plan, trainingSpec(asked, hasBatchNorm() ? whole : 0));
+          device.predictBytes(threads, plan, trainingSpec(device, asked, hasBatchNorm() ? whole : 0));
       text.append(
           String.format(
               Locale.ROOT,
@@ -344,13 +344,14 @@ public final class Network {
    * What the rules make of a ghost batch of {@code asked} rows (0: the whole batch), of which a
    * step holds at most {@code ghost}.
    */
-  private EngineSpec trainingSpec(int asked, int ghost) {
+  private EngineSpec trainingSpec(Device device, int asked, int ghost) {
+    MicroBatch rule = MicroBatch.on(device);
     LoadSpec load = LoadSpec.of(inputShape.height(), inputShape.width(), inputShape.channels());
     return new EngineSpec(
         DataType.F32,
-        MicroBatch.of(this, asked),
+        rule.of(this, asked),
         ghost,
-        MicroBatch.ghostPerLane(this, asked),
+        rule.ghostPerLane(this, asked),
         true,
         false,
         load);
@@ -377,7 +378,7 @@ public final class Network {
   }
 
   private boolean fits(Device device, int threads, NetworkPlan plan, int ghost, long available) {
-    return device.predictBytes(threads, plan, trainingSpec(ghost, ghost)) <= available;
+    return device.predictBytes(threads, plan, trainingSpec(device, ghost, ghost)) <= available;
   }
 
   @Override

@@ -556,7 +556,7 @@ public final class Trainer implements AutoCloseable {
     plan = new TrainingPlan(spec, used.count());
     plan.checkGhosts(network);
     if (measuringNoise || plan.follows()) {
-      plan.checkMeasurable(network, plan.microBatch(network));
+      plan.checkMeasurable(network, MicroBatch.on(device));
     }
     if (plan.follows()) {
       state.batches.add(spec.batch().first());
@@ -596,12 +596,13 @@ public final class Trainer implements AutoCloseable {
     int ghost = plan.largestGhost(network);
     lanes = device.lanes(threads);
     networkPlan = network.compile(device);
+    MicroBatch microBatch = MicroBatch.on(device);
     EngineSpec engineSpec =
         new EngineSpec(
             spec.precision(),
-            plan.microBatch(network),
+            plan.microBatch(network, microBatch),
             ghost,
-            MicroBatch.ghostPerLane(network, plan.ghostOfRule()),
+            microBatch.ghostPerLane(network, plan.ghostOfRule()),
             true,
             spec.adversarial() > 0,
             load(network, normalization, spec));

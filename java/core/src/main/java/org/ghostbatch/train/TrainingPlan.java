@@ -132,11 +132,11 @@ final class TrainingPlan {
   }
 
   /** S: what the spec says, else by rule, else what lets the noise scale be measured. */
-  int microBatch(Network network) {
+  int microBatch(Network network, MicroBatch rule) {
     if (spec.microBatch() > 0) {
       return spec.microBatch();
     }
-    int byRule = MicroBatch.of(network, ghostOfRule());
+    int byRule = rule.of(network, ghostOfRule());
     boolean cut = batch.follows() && parts(network, byRule, smallestBatch()) < LEAST_PARTS;
     return cut && measurable(network) > 0 ? measurable(network) : byRule;
   }
@@ -168,9 +168,9 @@ final class TrainingPlan {
   /**
    * The largest power of two that makes ghosts which one lane runs whole, enough in every batch.
    */
-  private int ghostOfLane(Network network) {
+  private int ghostOfLane(Network network, MicroBatch rule) {
     int ghost = Integer.highestOneBit(Math.max(1, smallestBatch() / LEAST_PARTS));
-    while (ghost > 1 && !MicroBatch.ghostPerLane(network, ghost)) {
+    while (ghost > 1 && !rule.ghostPerLane(network, ghost)) {
       ghost /= 2;
     }
     return ghost;
@@ -181,15 +181,16 @@ final class TrainingPlan {
   }
 
   /** Refuses batches whose parts are too few for the noise scale, or not independent. */
-  void checkMeasurable(Network network, int microBatch) {
-    if (network.hasBatchNorm() && !MicroBatch.ghostPerLane(network, ghostOfRule())) {
+  void checkMeasurable(Network network, MicroBatch rule) {
+    int microBatch = microBatch(network, rule);
+    if (network.hasBatchNorm() && !rule.ghostPerLane(network, ghostOfRule())) {
       throw Check.bad(
           "trainer",
           "ghost batches that one lane runs whole for the noise scale, as what shares statistics is"
               + " no independent draw",
           (ghostOfRule() == 0 ? "plain batch norm" : "ghosts of " + spec.ghost())
               + "; ghosts of "
-              + ghostOfLane(network)
+              + ghostOfLane(network, rule)
               + " are");
     }
     int rows = smallestBatch();

@@ -287,9 +287,9 @@ class NetworkTest {
       EngineSpec spec =
           new EngineSpec(
               DataType.F32,
-              MicroBatch.of(network, ghost),
+              MicroBatch.ON_CORES.of(network, ghost),
               ghost,
-              MicroBatch.ghostPerLane(network, ghost),
+              MicroBatch.ON_CORES.ghostPerLane(network, ghost),
               true,
               false,
               load);
@@ -303,35 +303,51 @@ class NetworkTest {
     Network images = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
     Network vectors = Network.of(Models.f1(10), new SampleShape(28, 28, 1));
     Network plain = Network.of(Models.softmax(10), new SampleShape(28, 28, 1));
-    assertEquals(64, MicroBatch.of(images, 0));
-    assertEquals(60, MicroBatch.of(images, 20));
-    assertEquals(64, MicroBatch.of(images, 32));
-    assertEquals(128, MicroBatch.of(images, 128));
-    assertEquals(256, MicroBatch.of(images, 256));
-    assertEquals(64, MicroBatch.of(images, 257));
-    assertEquals(256, MicroBatch.of(vectors, 128));
-    assertEquals(512, MicroBatch.of(vectors, 512));
-    assertEquals(256, MicroBatch.of(vectors, 513));
-    assertEquals(256, MicroBatch.of(plain, 100));
+    assertEquals(64, MicroBatch.ON_CORES.of(images, 0));
+    assertEquals(60, MicroBatch.ON_CORES.of(images, 20));
+    assertEquals(64, MicroBatch.ON_CORES.of(images, 32));
+    assertEquals(128, MicroBatch.ON_CORES.of(images, 128));
+    assertEquals(256, MicroBatch.ON_CORES.of(images, 256));
+    assertEquals(64, MicroBatch.ON_CORES.of(images, 257));
+    assertEquals(256, MicroBatch.ON_CORES.of(vectors, 128));
+    assertEquals(512, MicroBatch.ON_CORES.of(vectors, 512));
+    assertEquals(256, MicroBatch.ON_CORES.of(vectors, 513));
+    assertEquals(256, MicroBatch.ON_CORES.of(plain, 100));
     Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
-    assertEquals(16, MicroBatch.of(large, 0), "27 million values a sample");
-    assertEquals(16, MicroBatch.of(large, 32));
-    assertEquals(16, MicroBatch.of(large, 16));
-    assertEquals(12, MicroBatch.of(large, 6));
+    assertEquals(16, MicroBatch.ON_CORES.of(large, 0), "27 million values a sample");
+    assertEquals(16, MicroBatch.ON_CORES.of(large, 32));
+    assertEquals(16, MicroBatch.ON_CORES.of(large, 16));
+    assertEquals(12, MicroBatch.ON_CORES.of(large, 6));
     Network deep = Network.of(Models.resnet44(10), new SampleShape(32, 32, 3));
-    assertEquals(64, MicroBatch.of(deep, 0));
-    assertEquals(30, MicroBatch.of(deep, 15));
-    assertEquals(32, MicroBatch.of(deep, 32));
-    assertEquals(16, MicroBatch.of(deep, 33));
-    assertEquals(16, MicroBatch.of(deep, 256));
-    assertEquals(64, MicroBatch.of(deep, 257));
+    assertEquals(64, MicroBatch.ON_CORES.of(deep, 0));
+    assertEquals(30, MicroBatch.ON_CORES.of(deep, 15));
+    assertEquals(32, MicroBatch.ON_CORES.of(deep, 32));
+    assertEquals(16, MicroBatch.ON_CORES.of(deep, 33));
+    assertEquals(16, MicroBatch.ON_CORES.of(deep, 256));
+    assertEquals(64, MicroBatch.ON_CORES.of(deep, 257));
     Set<String> cut = Set.of("resnet20", "resnet44", "resnet110", "wrn-16-4");
     for (String model : Models.names()) {
       Network network = Network.of(Models.byName(model, 10), new SampleShape(32, 32, 3));
       int rows = cut.contains(model) ? 16 : network.hasConvolution() ? 128 : 256;
-      assertEquals(rows, MicroBatch.of(network, 128), model);
+      assertEquals(rows, MicroBatch.ON_CORES.of(network, 128), model);
     }
-    assertThrows(IllegalArgumentException.class, () -> MicroBatch.of(plain, -1));
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_CORES.of(plain, -1));
+  }
+
+  @Test
+  void microBatchOfAGpuIsLargeAndWholeGhosts() {
+    Network images = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
+    Network deep = Network.of(Models.resnet44(10), new SampleShape(32, 32, 3));
+    Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 0));
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 128));
+    assertEquals(4000, MicroBatch.ON_GPU.of(images, 100));
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 5000));
+    assertEquals(1024, MicroBatch.ON_GPU.of(deep, 128), "1.2 million values a sample");
+    assertEquals(64, MicroBatch.ON_GPU.of(large, 32), "27 million values a sample");
+    assertTrue(MicroBatch.ON_GPU.ghostPerLane(large, 4096));
+    assertFalse(MicroBatch.ON_GPU.ghostPerLane(images, 0));
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_GPU.of(images, -1));
   }
 
   @Test
@@ -340,15 +356,15 @@ class NetworkTest {
     Network vectors = Network.of(Models.f1(10), new SampleShape(28, 28, 1));
     Network plain = Network.of(Models.softmax(10), new SampleShape(28, 28, 1));
     Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
-    assertFalse(MicroBatch.ghostPerLane(images, 0));
-    assertTrue(MicroBatch.ghostPerLane(images, 1));
-    assertTrue(MicroBatch.ghostPerLane(images, 256));
-    assertFalse(MicroBatch.ghostPerLane(images, 257));
-    assertTrue(MicroBatch.ghostPerLane(vectors, 512));
-    assertFalse(MicroBatch.ghostPerLane(vectors, 513));
-    assertFalse(MicroBatch.ghostPerLane(plain, 100), "no batch norm");
-    assertTrue(MicroBatch.ghostPerLane(large, 16));
-    assertFalse(MicroBatch.ghostPerLane(large, 17), "27 million values a sample");
-    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ghostPerLane(plain, -1));
+    assertFalse(MicroBatch.ON_CORES.ghostPerLane(images, 0));
+    assertTrue(MicroBatch.ON_CORES.ghostPerLane(images, 1));
+    assertTrue(MicroBatch.ON_CORES.ghostPerLane(images, 256));
+    assertFalse(MicroBatch.ON_CORES.ghostPerLane(images, 257));
+    assertTrue(MicroBatch.ON_CORES.ghostPerLane(vectors, 512));
+    assertFalse(MicroBatch.ON_CORES.ghostPerLane(vectors, 513));
+    assertFalse(MicroBatch.ON_CORES.ghostPerLane(plain, 100), "no batch norm");
+    assertTrue(MicroBatch.ON_CORES.ghostPerLane(large, 16));
+    assertFalse(MicroBatch.ON_CORES.ghostPerLane(large, 17), "27 million values a sample");
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_CORES.ghostPerLane(plain, -1));
   }
 }

@@ -343,7 +343,7 @@ class NetworkTest {
     assertEquals(4096, MicroBatch.ON_GPU.of(images, 128));
     assertEquals(4000, MicroBatch.ON_GPU.of(images, 100));
     assertEquals(4096, MicroBatch.ON_GPU.of(images, 5000));
-    assertEquals(1024, MicroBatch.ON_GPU.of(deep, 128), "1.2 million values a sample");
+    assertEquals(2048, MicroBatch.ON_GPU.of(deep, 128), "4 GiB in f32");
     assertEquals(64, MicroBatch.ON_GPU.of(large, 32), "27 million values a sample");
     assertTrue(MicroBatch.ON_GPU.ghostPerLane(large, 4096));
     assertFalse(MicroBatch.ON_GPU.ghostPerLane(images, 0));

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "cuda/convolution.h"
+#include "cuda/runtime.h"
 #include "tests/fakes/fake_cudnn.h"
 #include "tests/support.h"
 
@@ -215,12 +216,12 @@ TEST_F(CudaConvolution, SetsTheAttributesOfForwardAsCudnnDocumentsThem) {
 
 TEST_F(CudaConvolution, GivesEveryTensorItsMemory) {
   const ConvolutionSpec spec = make_spec(2, 5, 8, 8, 3);
-  int stream = 0;
+  const cuda::Stream stream = cuda::create_stream();
   alignas(256) unsigned char workspace[512];
   fake_->engines = {{}};
   fake_->engines[0].workspace_bytes = 512;
   const cuda::CudnnHandle planner(cudnn_, nullptr);
-  const cuda::CudnnHandle lane(cudnn_, reinterpret_cast<cuda::Stream>(&stream));
+  const cuda::CudnnHandle lane(cudnn_, stream);
   const ConvolutionPlan plan(planner, spec, Direction::forward, kLimits);
   EXPECT_EQ(plan.workspace_bytes(), 512);
   const Memory memory(spec, 1);
@@ -228,8 +229,9 @@ TEST_F(CudaConvolution, GivesEveryTensorItsMemory) {
   EXPECT_EQ(lines_of(*fake_, "set 16"),
             (std::vector<std::string>{"set 16 1000 type 3: 1,2,3", "set 16 1001 type 6: pointer,pointer,pointer",
                                       "set 16 1003 type 6: pointer"}));
-  EXPECT_EQ(fake_->stream, &stream);  // that of the handle it runs with, not of the one it was made with
+  EXPECT_EQ(fake_->stream, stream);  // that of the handle it runs with, not of the one it was made with
   EXPECT_EQ(fake_->workspace, workspace);
+  cuda::destroy_stream(stream);
 }
 
 TEST_F(CudaConvolution, TakesTheFirstEngineThatKeepsItsPromises) {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "cuda/gemm.h"
+#include "cuda/runtime.h"
 #include "tests/fakes/fake_cublaslt.h"
 #include "tests/support.h"
 
@@ -208,10 +209,10 @@ TEST_F(CudaGemm, TakesTheFirstAlgorithmThatFits) {
   alignas(256) static unsigned char workspace[512];
   const auto run = [&](int64_t most) {
     const Matmul matmul(handle, make_spec(4, 4, 4, DataType::f32), most);
-    int stream = 0;
-    matmul.run({a.view().data, a.view().data, c.view().data, nullptr}, workspace,
-               reinterpret_cast<cuda::Stream>(&stream));
-    EXPECT_EQ(fake_->stream, &stream);
+    const cuda::Stream stream = cuda::create_stream();
+    matmul.run({a.view().data, a.view().data, c.view().data, nullptr}, workspace, stream);
+    EXPECT_EQ(fake_->stream, stream);
+    cuda::destroy_stream(stream);
     EXPECT_EQ(fake_->workspace, workspace);
     return matmul.workspace_bytes();
   };

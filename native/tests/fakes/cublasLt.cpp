@@ -11,6 +11,7 @@
 
 #include "common/bfloat16.h"
 #include "tests/fakes/fake_cublaslt.h"
+#include "tests/fakes/submit.h"
 
 #ifndef FAKE_CUBLASLT_VERSION
 #define FAKE_CUBLASLT_VERSION 130100
@@ -84,6 +85,48 @@ void set(void* data, int32_t type, int64_t i, double value) {
     static_cast<float*>(data)[i] = static_cast<float>(value);
   }
 }
+
+/// A call of cublasLtMatmul, with all that it was given but the matrices themselves.
+struct Product {
+  Object operation, a_layout, b_layout, d_layout;
+  double alpha, beta;
+  const void *a, *b, *c;
+  void* d;
+  void* workspace;
+  size_t workspace_bytes;
+
+  void run() const {
+    if (workspace_bytes > 0) std::memset(workspace, 0xFE, workspace_bytes);  // it is the library's
+    const auto epilogue = operation.get<uint32_t>(7, 1);
+    void* const vector = operation.get<void*>(8, nullptr);
+    const bool transpose_a = operation.get<int32_t>(3, 0) != 0, transpose_b = operation.get<int32_t>(4, 0) != 0;
+    const int64_t depth = transpose_a ? a_layout.rows : a_layout.columns;
+    const int64_t step_a = a_layout.leading_dimension, step_b = b_layout.leading_dimension;
+    const auto left = [&](int64_t i, int64_t l) {
+      return get(a, a_layout.type, transpose_a ? i * step_a + l : l * step_a + i);
+    };
+    const auto right = [&](int64_t l, int64_t j) {
+      return get(b, b_layout.type, transpose_b ? l * step_b + j : j * step_b + l);
+    };
+    for (int64_t j = 0; j < d_layout.columns; ++j) {
+      for (int64_t i = 0; i < d_layout.rows; ++i) {
+        double sum = 0;
+        for (int64_t l = 0; l < depth; ++l) sum += left(i, l) * right(l, j);
+        const int64_t at = j * d_layout.leading_dimension + i;
+        double result = alpha * sum;
+        if (beta != 0) result += beta * get(c, d_layout.type, at);
+        if ((epilogue & kBias) != 0) result += get(vector, d_layout.type, i);
+        if ((epilogue & kRelu) != 0 && result < 0) result = 0;
+        set(d, d_layout.type, at, result);
+      }
+      if (epilogue == kBiasGradientB) {
+        double sum = 0;
+        for (int64_t l = 0; l < depth; ++l) sum += right(l, j);
+        set(vector, d_layout.type, j, sum);
+      }
+    }
+  }
+};
 
 /// Whether the operands of op(A) op(B) = D fit, and their types are in the table of cublasLtMatmul.
 bool matches(const Object& operation, const Object& a, const Object& b, const Object& d) {
@@ -189,35 +232,9 @@ int32_t cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void
   state.workspace = workspace;
   state.workspace_bytes = workspace_bytes;
   state.stream = stream;
-  const auto epilogue = operation.get<uint32_t>(7, 1);
-  void* const vector = operation.get<void*>(8, nullptr);
-  const bool transpose_a = operation.get<int32_t>(3, 0) != 0, transpose_b = operation.get<int32_t>(4, 0) != 0;
-  const int64_t depth = transpose_a ? of_a.rows : of_a.columns;
-  const auto left = [&](int64_t i, int64_t l) {
-    return get(a, of_a.type, transpose_a ? i * of_a.leading_dimension + l : l * of_a.leading_dimension + i);
-  };
-  const auto right = [&](int64_t l, int64_t j) {
-    return get(b, of_b.type, transpose_b ? l * of_b.leading_dimension + j : j * of_b.leading_dimension + l);
-  };
-  const auto scale = static_cast<double>(*static_cast<const float*>(alpha));
-  const auto keep = static_cast<double>(*static_cast<const float*>(beta));
-  for (int64_t j = 0; j < of_d.columns; ++j) {
-    for (int64_t i = 0; i < of_d.rows; ++i) {
-      double sum = 0;
-      for (int64_t l = 0; l < depth; ++l) sum += left(i, l) * right(l, j);
-      const int64_t at = j * of_d.leading_dimension + i;
-      double result = scale * sum;
-      if (keep != 0) result += keep * get(c, of_d.type, at);
-      if ((epilogue & kBias) != 0) result += get(vector, of_d.type, i);
-      if ((epilogue & kRelu) != 0 && result < 0) result = 0;
-      set(d, of_d.type, at, result);
-    }
-    if (epilogue == kBiasGradientB) {
-      double sum = 0;
-      for (int64_t l = 0; l < depth; ++l) sum += right(l, j);
-      set(vector, of_d.type, j, sum);
-    }
-  }
+  const Product product{operation, of_a, of_b, of_d, static_cast<double>(*static_cast<const float*>(alpha)),
+                        static_cast<double>(*static_cast<const float*>(beta)), a, b, c, d, workspace, workspace_bytes};
+  ghostbatch::tests::submit(stream, [product] { product.run(); });
   return kSuccess;
 }
 

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -15,6 +17,7 @@
 
 #include "common/bfloat16.h"
 #include "tests/fakes/fake_cudnn.h"
+#include "tests/fakes/submit.h"
 
 #ifndef FAKE_CUDNN_VERSION
 #define FAKE_CUDNN_VERSION 91900
@@ -266,38 +269,62 @@ bool fits(const Descriptor& operation) {
   return true;
 }
 
+/// What a convolution's descriptor says.
+struct Filter {
+  explicit Filter(const Descriptor& convolution)
+      : dilation(convolution.values<int64_t>(102)),
+        stride(convolution.values<int64_t>(103)),
+        pad(convolution.values<int64_t>(105)),
+        flipped(convolution.value<int32_t>(101) == 0) {}
+
+  std::vector<int64_t> dilation, stride, pad;
+  bool flipped;  // convolution, not cross-correlation
+};
+
 /// body(i, j, k) for every product x[i] weights[j] that belongs to y[k].
 template <typename Body>
-void for_products(const Descriptor& convolution, const Tensor& x, const Tensor& weights, const Tensor& y,
-                  const Body& body) {
-  const auto dilation = convolution.values<int64_t>(102), stride = convolution.values<int64_t>(103);
-  const auto pad = convolution.values<int64_t>(105);
-  const bool flipped = convolution.value<int32_t>(101) == 0;  // convolution, not cross-correlation
+void for_products(const Filter& filter, const Tensor& x, const Tensor& weights, const Tensor& y, const Body& body) {
+  const auto &dilation = filter.dilation, &stride = filter.stride, &pad = filter.pad;
   const int64_t channels = weights.dims[1], filters = y.dims[1], groups = x.dims[1] / channels;
   const int64_t rows = weights.dims[2], columns = weights.dims[3];
   for (int64_t k = 0; k < y.elements(); ++k) {
     const int64_t q = k % y.dims[3], p = k / y.dims[3] % y.dims[2];
-    const int64_t filter = k / (y.dims[3] * y.dims[2]) % filters, n = k / (y.dims[3] * y.dims[2] * filters);
-    const int64_t group = filter / (filters / groups);
+    const int64_t f = k / (y.dims[3] * y.dims[2]) % filters, n = k / (y.dims[3] * y.dims[2] * filters);
+    const int64_t group = f / (filters / groups);
     for (int64_t tap = 0; tap < channels * rows * columns; ++tap) {
       const int64_t s = tap % columns, r = tap / columns % rows, c = tap / (columns * rows);
       const int64_t h = p * stride[0] - pad[0] + r * dilation[0], w = q * stride[1] - pad[1] + s * dilation[1];
       if (h < 0 || w < 0 || h >= x.dims[2] || w >= x.dims[3]) continue;
-      const int64_t tap_r = flipped ? rows - 1 - r : r, tap_s = flipped ? columns - 1 - s : s;
+      const int64_t tap_r = filter.flipped ? rows - 1 - r : r, tap_s = filter.flipped ? columns - 1 - s : s;
       body(((n * x.dims[1] + group * channels + c) * x.dims[2] + h) * x.dims[3] + w,
-           ((filter * channels + c) * rows + tap_r) * columns + tap_s, k);
+           ((f * channels + c) * rows + tap_r) * columns + tap_s, k);
     }
   }
 }
 
-/// One run of a graph: its operations in order, on the memory of a variant pack.
+/// A graph on the memory of a variant pack: its operations in order. It holds all that it needs but the tensors
+/// themselves, and may run many times.
 class Execution {
  public:
-  Execution(const Descriptor& graph, const Descriptor& pack) {
+  Execution(const Descriptor& graph, const Descriptor& pack, int64_t workspace_bytes)
+      : workspace_(pack.value<unsigned char*>(1003)), workspace_bytes_(static_cast<size_t>(workspace_bytes)) {
     const auto ids = pack.values<int64_t>(1000);
     const auto pointers = pack.values<unsigned char*>(1001);
     for (size_t i = 0; i < ids.size(); ++i) memory_[ids[i]] = pointers.at(i);
-    for (const Descriptor* operation : graph.values<const Descriptor*>(801)) run(*operation);
+    for (const Descriptor* operation : graph.values<const Descriptor*>(801)) {
+      if (operation->type == kPointwiseOperation) {
+        add_pointwise(*operation);
+      } else {
+        add_convolution(*operation);
+      }
+    }
+  }
+  Execution(const Execution&) = delete;
+  Execution& operator=(const Execution&) = delete;
+
+  void run() const {
+    if (workspace_bytes_ > 0) std::memset(workspace_, 0xFE, workspace_bytes_);  // it is the library's
+    for (const auto& operation : operations_) operation();
   }
 
  private:
@@ -322,28 +349,31 @@ class Execution {
     }
   }
 
-  void run(const Descriptor& operation) {
-    if (operation.type == kPointwiseOperation) return pointwise(operation);
+  void add_convolution(const Descriptor& operation) {
     const Names names = names_of(operation);
     const bool forward = operation.type == kForward, of_data = operation.type == kBackwardData;
+    const Filter filter(operation.named(names.convolution));
     const Tensor weights = tensor(operation.named(names.weights)), x = tensor(operation.named(names.x));
     const Tensor y = tensor(operation.named(names.y));
-    const Tensor& result = forward ? y : of_data ? x : weights;
-    std::vector<double> sums(static_cast<size_t>(result.elements()));
-    for_products(operation.named(names.convolution), x, weights, y, [&](int64_t i, int64_t j, int64_t k) {
-      if (forward) {
-        sums[static_cast<size_t>(k)] += x.get(i) * weights.get(j);
-      } else if (of_data) {
-        sums[static_cast<size_t>(i)] += y.get(k) * weights.get(j);
-      } else {
-        sums[static_cast<size_t>(j)] += x.get(i) * y.get(k);
-      }
+    const auto alpha = static_cast<double>(operation.value<float>(names.alpha));
+    const auto beta = static_cast<double>(operation.value<float>(names.beta));
+    operations_.push_back([=] {
+      const Tensor& result = forward ? y : of_data ? x : weights;
+      std::vector<double> sums(static_cast<size_t>(result.elements()));
+      for_products(filter, x, weights, y, [&](int64_t i, int64_t j, int64_t k) {
+        if (forward) {
+          sums[static_cast<size_t>(k)] += x.get(i) * weights.get(j);
+        } else if (of_data) {
+          sums[static_cast<size_t>(i)] += y.get(k) * weights.get(j);
+        } else {
+          sums[static_cast<size_t>(j)] += x.get(i) * y.get(k);
+        }
+      });
+      scale(result, sums, alpha, beta);
     });
-    scale(result, sums, static_cast<double>(operation.value<float>(names.alpha)),
-          static_cast<double>(operation.value<float>(names.beta)));
   }
 
-  void pointwise(const Descriptor& operation) {
+  void add_pointwise(const Descriptor& operation) {
     const int32_t mode = operation.named(750).value<int32_t>(0);
     const Tensor x = tensor(operation.named(751)), y = tensor(operation.named(753));
     Tensor b = x;
@@ -354,13 +384,18 @@ class Execution {
       }
       b.dims = x.dims;
     }
-    for (int64_t i = 0; i < y.elements(); ++i) {
-      y.set(i, mode == 0 ? x.get(i) + b.get(i) : x.get(i) < 0 ? 0 : x.get(i));
-    }
+    operations_.push_back([=] {
+      for (int64_t i = 0; i < y.elements(); ++i) {
+        y.set(i, mode == 0 ? x.get(i) + b.get(i) : x.get(i) < 0 ? 0 : x.get(i));
+      }
+    });
   }
 
+  unsigned char* workspace_;
+  size_t workspace_bytes_;
   std::map<int64_t, unsigned char*> memory_;
   std::map<int64_t, std::vector<unsigned char>> virtual_;
+  std::vector<std::function<void()>> operations_;
 };
 
 /// Whether the engine takes the graph.
@@ -555,7 +590,9 @@ int32_t cudnnBackendExecute(void* handle, void* plan_pointer, void* pack_pointer
   }
   int32_t status = kSuccess;
   try {
-    Execution(*configuration.graph, *pack);
+    const auto execution =
+        std::make_shared<const Execution>(*configuration.graph, *pack, configuration.engine->workspace_bytes);
+    ghostbatch::tests::submit(static_cast<Handle*>(handle)->stream, [execution] { execution->run(); });
   } catch (const std::exception&) {
     status = kBadParameter;
   }

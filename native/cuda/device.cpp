@@ -10,7 +10,7 @@ namespace ghostbatch::cuda {
 
 CudaDevice::CudaDevice(int32_t ordinal, const Cudnn& cudnn, const CublasLt& cublaslt, const Allowed& allowed,
                        std::string description)
-    : name_(ordinal == 0 ? "cuda" : text("cuda:", ordinal)), description_(std::move(description)),
+    : name_(text(ordinal == 0 ? std::string("cuda") : text("cuda:", ordinal), allowed.tf32 ? ",tf32" : "")), description_(std::move(description)),
       context_(ordinal, cudnn, cublaslt, allowed), samples_(context_) {}
 
 const char* CudaDevice::precision_note(DataType type) const {

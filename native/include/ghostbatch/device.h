@@ -18,7 +18,8 @@ class Engine;
 struct EngineSpec;
 class Network;
 
-/// A backend on one piece of hardware: makes kernels and memory. Names: "cpu", "reference", "cuda", "cuda:N".
+/// A backend on one piece of hardware: makes kernels and memory. Names: "cpu", "reference", "cuda", "cuda:N"; a ",tf32"
+/// behind the last two allows products and convolutions of f32 to round their operands to TF32 (10 bits of mantissa).
 /// `cpu` runs f32 and bf16 on oneDNN and own SIMD; `reference` is plain loops in double on f32, bf16 and f64.
 /// A Device is safe to use from several threads. Kernels and tensors must be destroyed before it.
 class Device : public Resource {

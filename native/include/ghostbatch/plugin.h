@@ -12,7 +12,7 @@ namespace ghostbatch {
 constexpr int32_t kPluginAbi = 4;
 
 /// Type of the function `ghostbatch_device` that libghostbatch_cuda.so exports as extern "C": makes device `ordinal`,
-/// or returns null after writing one sentence into `error` [error_size], zero-terminated. Throws nothing.
-using PluginFactory = Device* (*)(int32_t abi, int32_t ordinal, char* error, size_t error_size);
+/// which may use TF32 where `tf32` is not 0, or returns null after writing one sentence into `error` [error_size], zero-terminated. Throws nothing.
+using PluginFactory = Device* (*)(int32_t abi, int32_t ordinal, int32_t tf32, char* error, size_t error_size);
 
 }  // namespace ghostbatch

@@ -15,6 +15,12 @@ final class DeviceOptions {
   String backend;
 
   @Option(
+      names = "--tf32",
+      description =
+          "With --backend cuda: products and convolutions of f32 may round their operands to TF32.")
+  boolean tf32;
+
+  @Option(
       names = "--threads",
       paramLabel = "N",
       description =
@@ -23,7 +29,19 @@ final class DeviceOptions {
 
   /** The backend in force. */
   String backend() {
-    return backend == null ? "cpu" : backend;
+    String named = named();
+    return named == null ? "cpu" : named;
+  }
+
+  /** The backend that was asked for, null where none was. */
+  String named() {
+    if (!tf32) {
+      return backend;
+    }
+    if (backend == null || !backend.startsWith("cuda")) {
+      throw new UsageException("--tf32 needs --backend cuda or cuda:N, got " + (backend == null ? "cpu" : backend));
+    }
+    return backend + ",tf32";
   }
 
   /** The number of threads in force. */

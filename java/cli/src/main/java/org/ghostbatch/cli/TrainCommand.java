@@ -177,8 +177,8 @@ final class TrainCommand implements Callable<Integer> {
       }
       members.put("micro_batch", run.microBatch);
     }
-    if (device.backend != null) {
-      members.put("backend", device.backend);
+    if (device.named() != null) {
+      members.put("backend", device.named());
     }
     if (device.threads != null) {
       members.put("threads", device.threads());

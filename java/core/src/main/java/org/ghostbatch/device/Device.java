@@ -39,7 +39,8 @@ public final class Device implements AutoCloseable {
   /**
    * The device called {@code cpu}, {@code reference} (plain loops in double: slow, exact), {@code
    * cuda}, {@code cuda:1}, or {@code auto}: CUDA where there is one, else the CPU, logging why.
-   * Trainers on it use all processors.
+   * Trainers on it use all processors. A {@code ,tf32} behind the CUDA names allows products and
+   * convolutions of f32 to round their operands to TF32, which has 10 bits of mantissa.
    *
    * @throws IllegalArgumentException where no backend has that name
    * @throws NativeException with the reason, where the backend is not to be had
@@ -60,8 +61,8 @@ public final class Device implements AutoCloseable {
         return create("cpu", threads);
       }
     }
-    if (!name.matches("cpu|reference|cuda|cuda:[0-9]{1,4}")) {
-      throw Check.bad("device", "cpu, reference, cuda, cuda:N or auto", name);
+    if (!name.matches("cpu|reference|cuda(:[0-9]{1,4})?(,tf32)?")) {
+      throw Check.bad("device", "cpu, reference, cuda, cuda:N (with ,tf32 if wanted) or auto", name);
     }
     return create(name, threads);
   }
@@ -75,7 +76,7 @@ public final class Device implements AutoCloseable {
     }
   }
 
-  /** {@code cpu}, {@code reference}, {@code cuda} or {@code cuda:N}. */
+  /** As {@link #of(String)} takes it: {@code cpu}, {@code cuda:1,tf32}. */
   public String name() {
     return name;
   }

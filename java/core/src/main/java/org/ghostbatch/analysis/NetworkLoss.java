@@ -30,7 +30,8 @@ import org.ghostbatch.train.SampleCopy;
  * The loss of a trained network on a data set as a function of all its parameters: f(x) = mean
  * cross-entropy, x in R^n, without weight decay, augmentation, dropout and label smoothing.
  *
- * <p>Points and gradients are f64 tensors of the device; the network sees a point in its own
+ * <p>Points and gradients are f64 tensors in memory of the host: of the device, or, where its
+ * memory is a GPU's, of a CPU device that belongs to this loss. The network sees a point in its own
  * precision: f32, or f64 on the reference backend. Losses and gradients of pieces of about 4,096
  * samples, always the same ones in the same order, are summed in double. Same point, same bits, on
  * any number of threads. The samples lie in native memory. Not thread-safe.
@@ -51,9 +52,14 @@ public final class NetworkLoss implements Objective, AutoCloseable {
   private final StepSpec step = new StepSpec().augment(false).dropout(false);
   private final LossResult result = new LossResult();
   private final Deque<Runnable> closing = new ArrayDeque<>();
+  private Device home; // of points
   private Lanes lanes;
   private VectorKernels vectors;
+  private VectorKernels engineVectors; // the same, where points lie where the engine is
   private Engine engine;
+  // Where they do not: a gradient on its way to the host, and what travels.
+  private Tensor sum;
+  private double[] travelling;
   private Samples samples;
   private Tensor start;
   private long passes;
@@ -105,17 +111,34 @@ public final class NetworkLoss implements Objective, AutoCloseable {
 
   private void prepare(Dataset data) {
     Network network = model.network();
-    lanes = device.lanes(spec.threads() == 0 ? device.threads() : spec.threads());
+    int threads = spec.threads() == 0 ? device.threads() : spec.threads();
+    home = device;
+    if (!device.hostMemory()) {
+      home = Device.of("cpu", threads);
+      closing.push(home::close);
+    }
+    lanes = home.lanes(threads);
     closing.push(lanes::close);
-    vectors = device.vectors(lanes);
+    vectors = home.vectors(lanes);
     closing.push(vectors::close);
+    Lanes engineLanes = lanes;
+    engineVectors = vectors;
+    if (home != device) {
+      engineLanes = device.lanes(1);
+      closing.push(engineLanes::close);
+      engineVectors = device.vectors(engineLanes);
+      closing.push(engineVectors::close);
+      sum = device.tensor(DataType.F64, dimension());
+      closing.push(sum::close);
+      travelling = new double[Math.toIntExact(dimension())];
+    }
     NetworkPlan plan = network.compile(device);
     closing.push(plan::close);
     LoadSpec load =
         LoadSpec.of(data.shape().height(), data.shape().width(), data.shape().channels());
     engine =
         device.engine(
-            lanes,
+            engineLanes,
             plan,
             new EngineSpec(
                 device.supports(DataType.F64) ? DataType.F64 : DataType.F32,
@@ -172,7 +195,7 @@ public final class NetworkLoss implements Objective, AutoCloseable {
 
   @Override
   public Device device() {
-    return device;
+    return home;
   }
 
   @Override
@@ -214,12 +237,17 @@ public final class NetworkLoss implements Objective, AutoCloseable {
     moveTo(x);
     step.backward(true);
     passes++;
-    vectors.fill(0, gradient);
+    Tensor total = sum == null ? gradient : sum;
+    engineVectors.fill(0, total);
     double loss = 0;
     for (int i = 0; i < pieces; i++) {
       int count = run(i);
-      vectors.axpy((double) count / rows.length, engine.gradients(), gradient);
+      engineVectors.axpy((double) count / rows.length, engine.gradients(), total);
       loss += result.loss();
+    }
+    if (total != gradient) {
+      total.copyTo(0, travelling);
+      gradient.copyFrom(travelling);
     }
     return loss / rows.length;
   }
@@ -234,7 +262,13 @@ public final class NetworkLoss implements Objective, AutoCloseable {
   }
 
   private void moveTo(Tensor x) {
-    vectors.copy(Check.present(KIND, "a point", x), engine.parameters());
+    Check.present(KIND, "a point", x);
+    if (sum == null) {
+      vectors.copy(x, engine.parameters());
+    } else {
+      x.copyTo(0, travelling);
+      engine.parameters().copyFrom(travelling);
+    }
     engine.parametersChanged();
   }
 
@@ -249,7 +283,7 @@ public final class NetworkLoss implements Objective, AutoCloseable {
     Check.present(KIND, "training data", train);
     if (ghost > 0) {
       moveTo(x);
-      BatchNormStatistics.recompute(device, engine, vectors, train, ghost, spec.seed());
+      BatchNormStatistics.recompute(device, engine, engineVectors, train, ghost, spec.seed());
     }
   }
 
@@ -260,14 +294,14 @@ public final class NetworkLoss implements Objective, AutoCloseable {
   public void recomputeStatistics(Tensor x) {
     if (ghost > 0) {
       moveTo(x);
-      BatchNormStatistics.recompute(engine, vectors, samples, rows.length, ghost);
+      BatchNormStatistics.recompute(engine, engineVectors, samples, rows.length, ghost);
     }
   }
 
   /** Takes the running statistics of another loss of the same network. */
   public void takeStatistics(NetworkLoss other) {
     if (engine.statistics() != null) {
-      vectors.copy(other.engine.statistics(), engine.statistics());
+      engineVectors.copy(other.engine.statistics(), engine.statistics());
     }
   }
 

@@ -86,6 +86,11 @@ public final class Device implements AutoCloseable {
     return description;
   }
 
+  /** Whether tensors lie in memory of the host, which everything in this library can work on. */
+  public boolean hostMemory() {
+    return !name.startsWith("cuda");
+  }
+
   /** Default number of threads of what runs on this device. */
   public int threads() {
     return threads;

@@ -45,7 +45,7 @@ public final class Lbfgsb extends NativeObject {
 
   static Lbfgsb create(Device device, Lanes lanes, long elements, LbfgsbSpec spec) {
     Check.positive("lbfgsb", "elements", elements);
-    if (device.name().startsWith("cuda")) {
+    if (!device.hostMemory()) {
       throw Check.bad("lbfgsb", "a device whose tensors are host memory", device.name());
     }
     if (lanes != null) {

@@ -71,7 +71,7 @@ public enum MicroBatch {
 
   /** The rule for a device. */
   public static MicroBatch on(Device device) {
-    return device.name().startsWith("cuda") ? ON_GPU : ON_CORES;
+    return device.hostMemory() ? ON_CORES : ON_GPU;
   }
 
   /**

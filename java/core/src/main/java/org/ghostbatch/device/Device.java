@@ -232,7 +232,10 @@ public final class Device implements AutoCloseable {
     return Segments.create(this);
   }
 
-  /** A matrix [rows, columns] of random signs; columns in [1, 1024]. */
+  /**
+   * A matrix [rows, columns] of random signs; columns in [1, 1024]; on devices whose tensors are
+   * host memory.
+   */
   public synchronized SignMatrix signMatrix(long rows, int columns, long seed) {
     open();
     return SignMatrix.create(this, rows, columns, seed);

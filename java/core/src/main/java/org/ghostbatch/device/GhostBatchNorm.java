@@ -218,7 +218,7 @@ public final class GhostBatchNorm extends NativeObject {
    * Folds batch norm with running statistics into the layer before it, in place: weights[k] *=
    * gamma[k] / sqrt(variance[k] + epsilon), bias[k] = beta[k] + (bias[k] - mean[k]) * the same.
    *
-   * @param weights of K rows
+   * @param weights of K rows; this and all others in memory of the host
    * @param bias [K]
    * @param norm gamma, beta, mean and variance, each [K]
    */
@@ -229,6 +229,9 @@ public final class GhostBatchNorm extends NativeObject {
     int held = 0;
     for (Tensor tensor : all) {
       Check.present(kind, "weights, bias, gamma, beta, mean and variance", tensor);
+      if (!tensor.device().hostMemory()) {
+        throw Check.bad(kind, "tensors in memory of the host", "those of " + tensor.device());
+      }
     }
     try {
       for (; held < all.length; held++) {

@@ -28,6 +28,9 @@ public final class SignMatrix extends NativeObject {
   static SignMatrix create(Device device, long rows, int columns, long seed) {
     Check.range("sign_matrix", "rows", rows, 1, 1L << 48);
     Check.range("sign_matrix", "columns", columns, 1, MAX_COLUMNS);
+    if (!device.hostMemory()) {
+      throw Check.bad("sign_matrix", "a device whose tensors are host memory", device.name());
+    }
     try {
       return new SignMatrix(
           device, org.ghostbatch.binding.SignMatrix.create(rows, columns, seed), rows, columns);

@@ -128,16 +128,33 @@ public final class Predictor implements AutoCloseable {
     plan = form.compile(device);
     parameters = device.tensor(type, form.parameterCount());
     statistics = form.statisticsCount() == 0 ? null : device.tensor(type, form.statisticsCount());
-    try (Tensor from = device.tensor(type, model.parameters().length);
+    if (device.hostMemory()) {
+      fold(device, vectors, parameters, statistics);
+      return;
+    }
+    try (Device host = Device.of("cpu", 1);
+        VectorKernels onHost = host.vectors(null);
+        Tensor folded = host.tensor(type, parameters.elements());
+        Tensor left = statistics == null ? null : host.tensor(type, statistics.elements())) {
+      fold(host, onHost, folded, left);
+      parameters.copyFrom(folded.toDoubles());
+      if (left != null) {
+        statistics.copyFrom(left.toDoubles());
+      }
+    }
+  }
+
+  /** The model's parameters in the form for inference, and the statistics that it still needs. */
+  private void fold(Device host, VectorKernels kernels, Tensor parameters, Tensor statistics) {
+    DataType type = model.precision().parameterType();
+    try (Tensor from = host.tensor(type, model.parameters().length);
         Tensor running =
-            model.statistics().length == 0
-                ? null
-                : device.tensor(type, model.statistics().length)) {
+            model.statistics().length == 0 ? null : host.tensor(type, model.statistics().length)) {
       from.copyFrom(model.parameters());
       if (running != null) {
         running.copyFrom(model.statistics());
       }
-      form.fold(vectors, from, running, parameters, statistics);
+      form.fold(kernels, from, running, parameters, statistics);
     }
   }
 

@@ -39,7 +39,8 @@ final class DeviceOptions {
       return backend;
     }
     if (backend == null || !backend.startsWith("cuda")) {
-      throw new UsageException("--tf32 needs --backend cuda or cuda:N, got " + (backend == null ? "cpu" : backend));
+      throw new UsageException(
+          "--tf32 needs --backend cuda or cuda:N, got " + (backend == null ? "cpu" : backend));
     }
     return backend + ",tf32";
   }

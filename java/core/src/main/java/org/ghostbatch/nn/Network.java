@@ -318,7 +318,8 @@ public final class Network {
     StringBuilder text = new StringBuilder(summary());
     try (NetworkPlan plan = compile(device)) {
       long bytes =
-          device.predictBytes(threads, plan, trainingSpec(device, asked, hasBatchNorm() ? whole : 0));
+          device.predictBytes(
+              threads, plan, trainingSpec(device, asked, hasBatchNorm() ? whole : 0));
       text.append(
           String.format(
               Locale.ROOT,

@@ -186,7 +186,13 @@ public record LoaderSpeed(String name, long images, double seconds) {
               lanes,
               plan,
               new EngineSpec(
-                  DataType.F32, MicroBatch.on(device).of(network, 0), 0, false, false, false, load));
+                  DataType.F32,
+                  MicroBatch.on(device).of(network, 0),
+                  0,
+                  false,
+                  false,
+                  false,
+                  load));
       engine.parameters().copyFrom(network.initialParameters(SEED));
       engine.parametersChanged();
     }

@@ -1,39 +1,9 @@
 #include "ghostbatch/vector.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include "common/blocks.h"
 #include "common/check.h"
-#include "common/thread_buffer.h"
 
 namespace ghostbatch {
 namespace {
-
-constexpr int64_t kBlock = VectorKernels::kBlock;
-
-thread_local ThreadBuffer sums_buffer;
-
-/// One double a block, made by body(first, count) on any lane: to be combined in order of the blocks.
-template <typename Body>
-const double* of_blocks(const char* kernel, Lanes* lanes, int64_t elements, const Body& body) {
-  double* const results = sums_buffer.at_least(kernel, blocks_of(elements));
-  for_blocks(lanes, elements,
-             [&](int64_t block, int64_t first, int64_t count) { results[block] = body(first, count); });
-  return results;
-}
-
-template <typename Body>
-double sum_of_blocks(const char* kernel, Lanes* lanes, int64_t elements, const Body& body) {
-  const double* const results = of_blocks(kernel, lanes, elements, body);
-  double sum = 0;
-  for (int64_t block = 0; block < blocks_of(elements); ++block) sum += results[block];
-  return sum;
-}
-
-void* at(const View& view, int64_t first) {
-  return static_cast<char*>(view.data) + first * size_of(view.type);
-}
 
 void check_vector(const char* kernel, const char* role, const View& view) {
   check_parameter_type(kernel, role, view.type);
@@ -63,67 +33,9 @@ void check_decay(const char* kernel, const char* name, double value) {
   if (!(value >= 0 && value < 1)) fail(kernel, text(name, " in [0, 1)"), text(value));
 }
 
-/// Work on the pieces that blocks and layers cut a vector into, and sums over the layers.
-class Pieces {
- public:
-  Pieces(const char* kernel, Lanes* lanes, const Segments& segments, const View& vector)
-      : lanes_(lanes), layers_(segments.all()), elements_(vector.elements) {
-    if (segments.elements() != elements_) {
-      fail(kernel, text("segments of ", elements_, " elements"), text(segments.elements()));
-    }
-    const int64_t layers = static_cast<int64_t>(layers_.size()), pieces = layers + blocks_of(elements_);
-    ratios_ = sums_buffer.at_least(kernel, layers + 2 * pieces);
-    of_weights_ = ratios_ + layers;
-    of_step_ = of_weights_ + pieces;
-  }
-
-  /// body(layer, piece, first, count). Piece numbers, layer + block, rise with the place and skip some.
-  template <typename Body>
-  void run(const Body& body) const {
-    for_blocks(lanes_, elements_, [&](int64_t block, int64_t first, int64_t count) {
-      const int64_t end = first + count;
-      auto layer = std::upper_bound(layers_.begin(), layers_.end(), first,
-                                    [](int64_t place, const Segments::Segment& l) { return place < l.end; });
-      for (; first < end; first = layer->end, ++layer) {
-        const int64_t number = layer - layers_.begin();
-        body(number, number + block, first, std::min(layer->end, end) - first);
-      }
-    });
-  }
-
-  double& of_weights(int64_t piece) const { return of_weights_[piece]; }
-  double& of_step(int64_t piece) const { return of_step_[piece]; }
-  bool adapted(int64_t layer) const { return layers_[static_cast<size_t>(layer)].adapted; }
-  double ratio(int64_t layer) const { return ratios_[layer]; }
-
-  /// ratio(layer) = of(norm of the weights, norm of the step), or 1 where the layer is not adapted, from the pieces' sums
-  /// of squares.
-  template <typename Ratio>
-  void combine(const Ratio& of) const {
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      const Segments::Segment& layer = layers_[i];
-      ratios_[i] = 1;
-      if (!layer.adapted) continue;
-      double weights = 0, step = 0;
-      for (int64_t block = layer.first / kBlock; block <= (layer.end - 1) / kBlock; ++block) {
-        weights += of_weights_[static_cast<int64_t>(i) + block];
-        step += of_step_[static_cast<int64_t>(i) + block];
-      }
-      ratios_[i] = of(std::sqrt(weights), std::sqrt(step));
-    }
-  }
-
- private:
-  Lanes* lanes_;
-  const std::vector<Segments::Segment>& layers_;
-  int64_t elements_;
-  double *ratios_, *of_weights_, *of_step_;
-};
-
-/// trust norm / step; 1 for a layer at rest, whose ratio says nothing and could pass the range of f32.
-double ratio_of(double norm, double step, double trust) {
-  constexpr double kRest = 1e-30;
-  return norm < kRest || step < kRest ? 1 : trust * norm / step;
+void check_segments(const char* kernel, const Segments& segments, const View& vector) {
+  if (segments.elements() == vector.elements) return;
+  fail(kernel, text("segments of ", vector.elements, " elements"), text(segments.elements()));
 }
 
 }  // namespace
@@ -139,112 +51,71 @@ void Segments::add(int64_t elements, bool adapted) {
 
 void VectorKernels::fill(Lanes* lanes, double value, const View& x) const {
   check_vector("fill", "x", x);
-  for_blocks(lanes, x.elements,
-             [&](int64_t, int64_t first, int64_t count) { fill_block(value, at(x, first), x.type, count); });
+  do_fill(lanes, value, x);
 }
 
 void VectorKernels::copy(Lanes* lanes, const View& x, const View& y) const {
   check_vector("copy", "x", x);
   check_as_long("copy", "y", y, x);
-  for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    const void* const from = at(x, first);
-    void* const to = at(y, first);
-    if (x.type == y.type) {
-      std::copy_n(static_cast<const char*>(from), count * size_of(x.type), static_cast<char*>(to));
-    } else if (x.type == DataType::f32) {
-      std::copy_n(static_cast<const float*>(from), count, static_cast<double*>(to));
-    } else {
-      std::transform(static_cast<const double*>(from), static_cast<const double*>(from) + count,
-                     static_cast<float*>(to), [](double value) { return static_cast<float>(value); });
-    }
-  });
+  do_copy(lanes, x, y);
 }
 
 void VectorKernels::scale(Lanes* lanes, double alpha, const View& x) const {
   check_vector("scale", "x", x);
-  for_blocks(lanes, x.elements,
-             [&](int64_t, int64_t first, int64_t count) { scale_block(alpha, at(x, first), x.type, count); });
+  do_scale(lanes, alpha, x);
 }
 
 void VectorKernels::axpy(Lanes* lanes, double alpha, const View& x, const View& y) const {
   check_vector("axpy", "x", x);
-  const bool widens = x.type == DataType::f32 && y.type == DataType::f64;
-  if (widens) {
+  if (x.type == DataType::f32 && y.type == DataType::f64) {
     check_as_long("axpy", "y", y, x);
   } else {
     check_same("axpy", "y", y, x);
   }
-  for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    if (widens) {
-      const float* const from = static_cast<const float*>(at(x, first));
-      double* const to = static_cast<double*>(at(y, first));
-      for (int64_t i = 0; i < count; ++i) to[i] += alpha * from[i];
-    } else {
-      axpy_block(alpha, at(x, first), at(y, first), x.type, count);
-    }
-  });
+  do_axpy(lanes, alpha, x, y);
 }
 
 double VectorKernels::dot(Lanes* lanes, const View& x, const View& y) const {
   check_vector("dot", "x", x);
   check_same("dot", "y", y, x);
-  return sum_of_blocks("dot", lanes, x.elements, [&](int64_t first, int64_t count) {
-    return dot_block(at(x, first), at(y, first), x.type, count);
-  });
+  return do_dot(lanes, x, y);
 }
 
 double VectorKernels::sum(Lanes* lanes, const View& x) const {
   check_vector("sum", "x", x);
-  return sum_of_blocks("sum", lanes, x.elements,
-                       [&](int64_t first, int64_t count) { return sum_block(at(x, first), x.type, count); });
+  return do_sum(lanes, x);
 }
 
 double VectorKernels::distance(Lanes* lanes, const View& x, const View& y) const {
   check_vector("distance", "x", x);
   check_same("distance", "y", y, x);
-  return std::sqrt(sum_of_blocks("distance", lanes, x.elements, [&](int64_t first, int64_t count) {
-    return squared_distance_block(at(x, first), at(y, first), x.type, count);
-  }));
+  return do_distance(lanes, x, y);
 }
 
 double VectorKernels::max_abs(Lanes* lanes, const View& x) const {
   check_vector("max_abs", "x", x);
-  const double* const results = of_blocks("max_abs", lanes, x.elements, [&](int64_t first, int64_t count) {
-    return max_abs_block(at(x, first), x.type, count);
-  });
-  double result = 0;
-  for (int64_t block = 0; block < blocks_of(x.elements); ++block) {
-    if (std::isnan(results[block])) return results[block];
-    result = std::max(result, results[block]);
-  }
-  return result;
+  return do_max_abs(lanes, x);
 }
 
 void VectorKernels::interpolate(Lanes* lanes, double alpha, const View& x, const View& y, const View& z) const {
   check_vector("interpolate", "x", x);
   check_same("interpolate", "y", y, x);
   check_same("interpolate", "z", z, x);
-  for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    interpolate_block(alpha, at(x, first), at(y, first), at(z, first), x.type, count);
-  });
+  do_interpolate(lanes, alpha, x, y, z);
 }
 
 void VectorKernels::project_box(Lanes* lanes, double epsilon, const View& center, const View& x) const {
   check_vector("project_box", "center", center);
   check_same("project_box", "x", x, center);
   if (!(epsilon >= 0 && epsilon < 1e300)) fail("project_box", "epsilon of at least 0", text(epsilon));
-  for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    project_box_block(epsilon, at(center, first), at(x, first), x.type, count);
-  });
+  do_project_box(lanes, epsilon, center, x);
 }
 
 void VectorKernels::scale_by_magnitude(Lanes* lanes, double offset, const View& x, const View& y) const {
   check_finite("scale_by_magnitude", "offset", offset);
   check_vector("scale_by_magnitude", "x", x);
   check_same("scale_by_magnitude", "y", y, x);
-  for_blocks(lanes, x.elements, [&](int64_t, int64_t first, int64_t count) {
-    scale_by_magnitude_block(offset, at(x, first), at(y, first), x.type, count);
-  });
+  do_scale_by_magnitude(lanes, offset, x, y);
 }
 
 void VectorKernels::sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, const View& gradient,
@@ -256,9 +127,7 @@ void VectorKernels::sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, 
   check_vector("sgd", "weights", weights);
   check_same("sgd", "gradient", gradient, weights);
   check_same("sgd", "velocity", velocity, weights);
-  for_blocks(lanes, weights.elements, [&](int64_t, int64_t first, int64_t count) {
-    sgd_block(spec, at(weights, first), at(gradient, first), at(velocity, first), weights.type, count);
-  });
+  do_sgd(lanes, spec, weights, gradient, velocity);
 }
 
 void VectorKernels::adam(Lanes* lanes, const AdamSpec& spec, const View& weights, const View& gradient, const View& m,
@@ -274,9 +143,7 @@ void VectorKernels::adam(Lanes* lanes, const AdamSpec& spec, const View& weights
   check_same("adam", "gradient", gradient, weights);
   check_same("adam", "m", m, weights);
   check_same("adam", "v", v, weights);
-  for_blocks(lanes, weights.elements, [&](int64_t, int64_t first, int64_t count) {
-    adam_block(spec, at(weights, first), at(gradient, first), at(m, first), at(v, first), weights.type, count);
-  });
+  do_adam(lanes, spec, weights, gradient, m, v);
 }
 
 void VectorKernels::lars(Lanes* lanes, const LarsSpec& spec, const Segments& segments, const View& weights,
@@ -289,22 +156,8 @@ void VectorKernels::lars(Lanes* lanes, const LarsSpec& spec, const Segments& seg
   check_vector("lars", "weights", weights);
   check_same("lars", "gradient", gradient, weights);
   check_same("lars", "velocity", velocity, weights);
-  const DataType type = weights.type;
-  const Pieces pieces("lars", lanes, segments, weights);
-  pieces.run([&](int64_t layer, int64_t piece, int64_t first, int64_t count) {
-    if (!pieces.adapted(layer)) return;
-    pieces.of_weights(piece) = dot_block(at(weights, first), at(weights, first), type, count);
-    pieces.of_step(piece) = dot_block(at(gradient, first), at(gradient, first), type, count);
-  });
-  pieces.combine([&](double norm, double step) {
-    return ratio_of(norm, std::abs(spec.gradient_scale) * step + spec.weight_decay * norm, spec.trust);
-  });
-  pieces.run([&](int64_t layer, int64_t, int64_t first, int64_t count) {
-    LarsSpec own = spec;
-    own.rate *= pieces.ratio(layer);
-    own.weight_decay *= pieces.adapted(layer) ? 1 : 0;
-    lars_block(own, at(weights, first), at(gradient, first), at(velocity, first), type, count);
-  });
+  check_segments("lars", segments, weights);
+  do_lars(lanes, spec, segments, weights, gradient, velocity);
 }
 
 void VectorKernels::lamb(Lanes* lanes, const LambSpec& spec, const Segments& segments, const View& weights,
@@ -320,26 +173,8 @@ void VectorKernels::lamb(Lanes* lanes, const LambSpec& spec, const Segments& seg
   check_same("lamb", "gradient", gradient, weights);
   check_same("lamb", "m", m, weights);
   check_same("lamb", "v", v, weights);
-  const DataType type = weights.type;
-  const double step = static_cast<double>(spec.step);
-  const double unbias_m = 1 / (1 - std::pow(spec.beta1, step)), unbias_v = 1 / (1 - std::pow(spec.beta2, step));
-  const Pieces pieces("lamb", lanes, segments, weights);
-  const auto of_layer = [&](int64_t layer, double ratio) {
-    LambBlock block{spec, unbias_m, unbias_v};
-    block.spec.rate *= ratio;
-    block.spec.weight_decay *= pieces.adapted(layer) ? 1 : 0;
-    return block;
-  };
-  pieces.run([&](int64_t layer, int64_t piece, int64_t first, int64_t count) {
-    const bool adapted = pieces.adapted(layer);
-    pieces.of_step(piece) = lamb_moments_block(of_layer(layer, 1), at(weights, first), at(gradient, first),
-                                               at(m, first), at(v, first), adapted, type, count);
-    if (adapted) pieces.of_weights(piece) = dot_block(at(weights, first), at(weights, first), type, count);
-  });
-  pieces.combine([](double norm, double step) { return ratio_of(norm, step, 1); });
-  pieces.run([&](int64_t layer, int64_t, int64_t first, int64_t count) {
-    lamb_block(of_layer(layer, pieces.ratio(layer)), at(weights, first), at(m, first), at(v, first), type, count);
-  });
+  check_segments("lamb", segments, weights);
+  do_lamb(lanes, spec, segments, weights, gradient, m, v);
 }
 
 }  // namespace ghostbatch

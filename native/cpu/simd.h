@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ghostbatch/vector.h"
+#include "common/block_vector_kernels.h"
 
 namespace ghostbatch {
 
@@ -184,7 +184,7 @@ struct LoaderTable {
   void (*perturb)(const uint8_t* signs, const float* step, int64_t period, void* dst, int64_t elements);
 };
 
-/// The blocks of VectorKernels on one type.
+/// The blocks of BlockVectorKernels on one type.
 struct VectorTable {
   void (*fill)(double value, void* x, int64_t n);
   void (*scale)(double alpha, void* x, int64_t n);

@@ -1,3 +1,4 @@
+#include "common/block_vector_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 #include "cpu/simd_type.h"
@@ -9,7 +10,7 @@ const VectorTable& table(DataType type) {
   return *parameter_table_for("vector_kernels", type, simd_tables().vector_f32, simd_tables().vector_f64);
 }
 
-class SimdVectorKernels final : public VectorKernels {
+class SimdVectorKernels final : public BlockVectorKernels {
  public:
   const char* implementation() const override { return simd_implementation(); }
 

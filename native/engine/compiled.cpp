@@ -37,6 +37,15 @@ EngineSpec checked(Device& device, const Graph& graph, EngineSpec spec) {
   return spec;
 }
 
+/// Kernels that add gradients up block by block, on lanes.
+Owned<BlockVectorKernels> host_vectors(Device& device) {
+  Owned<VectorKernels> vectors(device.vector_kernels());
+  if (dynamic_cast<BlockVectorKernels*>(vectors.get()) == nullptr) {
+    throw Error(std::string("[engine] needs a backend whose memory is the host's, got ") + device.name());
+  }
+  return Owned<BlockVectorKernels>(static_cast<BlockVectorKernels*>(vectors.release()));
+}
+
 /// Ghosts of a batch differ by at most one row and there are ceil(B / V): none is smaller than V / 2.
 int64_t most_ghosts(const EngineSpec& spec) {
   if (spec.ghost == 0 || spec.ghost > spec.micro_batch) return 1;
@@ -51,7 +60,7 @@ Compiled::Compiled(Device& device, const Graph& network, const EngineSpec& engin
   elementwise.reset(device.elementwise());
   loss.reset(device.softmax_cross_entropy());
   loader.reset(device.batch_loader(spec.load));
-  vectors.reset(device.vector_kernels());
+  vectors = host_vectors(device);
   kernels.resize(graph.list().size());
   for (size_t i = 0; i < kernels.size(); ++i) {
     const Operation& op = graph.list()[i];

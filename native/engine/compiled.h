@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/block_vector_kernels.h"
 #include "engine/block.h"
 #include "engine/plan.h"
 #include "engine/profile.h"
@@ -33,7 +34,7 @@ struct Compiled {
   Owned<Elementwise> elementwise;
   Owned<SoftmaxCrossEntropy> loss;
   Owned<BatchLoader> loader;
-  Owned<VectorKernels> vectors;
+  Owned<BlockVectorKernels> vectors;
   int64_t packed_bytes = 0, sum_elements = 0, lane_elements = 0, scratch_bytes = 0;
   int64_t part_elements = 0;         // of a lane's second gradients: the widest affine operation
   int64_t widest_norm = 0;           // channels

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/block_vector_kernels.h"
 #include "reference/kernels.h"
 
 namespace ghostbatch::reference {
@@ -8,7 +9,7 @@ namespace {
 
 constexpr const char* kVector = "vector";
 
-class ReferenceVectorKernels final : public VectorKernels {
+class ReferenceVectorKernels final : public BlockVectorKernels {
  public:
   const char* implementation() const override { return "loops"; }
 

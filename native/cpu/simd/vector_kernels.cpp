@@ -1,4 +1,4 @@
-// Blocks of the one-pass kernels on the parameter vector: see ghostbatch/vector.h.
+// Blocks of the one-pass kernels on the parameter vector: see common/block_vector_kernels.h.
 //
 // Updates are plain loops without contraction, which the compiler turns into vectors: the same bits on every
 // instruction set. Sums are vectors of doubles, added up in a fixed order.

@@ -78,19 +78,14 @@ class Segments : public Resource {
   std::vector<Segment> all_;
 };
 
-/// What the blocks of a LAMB update share: a spec with the rate and decay of one layer, and 1 / (1 - beta^step).
-struct LambBlock {
-  LambSpec spec;
-  double unbias_m = 1, unbias_v = 1;
-};
-
 /// Kernels over ranges of vectors. Sums are formed in double over fixed blocks of `kBlock` elements combined in order,
 /// and every element is handled alike, so results do not depend on the number of lanes.
 class VectorKernels : public Resource {
  public:
   static constexpr int64_t kBlock = 65536;
 
-  // Public calls run on `lanes` (null: the calling thread).
+  // Public calls run on `lanes` (null: the calling thread); on a GPU they are enqueued, and wait where they give a number
+  // back.
   void fill(Lanes* lanes, double value, const View& x) const;
   void copy(Lanes* lanes, const View& x, const View& y) const;                  // y = x, rounded where y is f32 and x f64
   void scale(Lanes* lanes, double alpha, const View& x) const;                  // x *= alpha
@@ -116,33 +111,28 @@ class VectorKernels : public Resource {
             const View& m, const View& v) const;
   virtual const char* implementation() const = 0;
 
-  // Building blocks over n elements, for the engine and the public calls. `y` may be x where both are written alike.
-  virtual void fill_block(double value, void* x, DataType type, int64_t n) const = 0;
-  virtual void scale_block(double alpha, void* x, DataType type, int64_t n) const = 0;
-  virtual void axpy_block(double alpha, const void* x, void* y, DataType type, int64_t n) const = 0;
-  virtual double dot_block(const void* x, const void* y, DataType type, int64_t n) const = 0;
-  virtual double sum_block(const void* x, DataType type, int64_t n) const = 0;
-  virtual double squared_distance_block(const void* x, const void* y, DataType type, int64_t n) const = 0;
-  virtual double max_abs_block(const void* x, DataType type, int64_t n) const = 0;
-  virtual void interpolate_block(double alpha, const void* x, const void* y, void* z, DataType type, int64_t n) const = 0;
-  virtual void project_box_block(double epsilon, const void* center, void* x, DataType type, int64_t n) const = 0;
-  virtual void scale_by_magnitude_block(double offset, const void* x, void* y, DataType type, int64_t n) const = 0;
-  virtual void sgd_block(const SgdSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
-                         int64_t n) const = 0;
-  virtual void adam_block(const AdamSpec& spec, void* weights, const void* gradient, void* m, void* v, DataType type,
-                          int64_t n) const = 0;
-  /// With the layer's rate, ratio included, and decay.
-  virtual void lars_block(const LarsSpec& spec, void* weights, const void* gradient, void* velocity, DataType type,
-                          int64_t n) const = 0;
-  /// Moves m and v; gives the sum of r^2, or 0 where it is not `wanted`.
-  virtual double lamb_moments_block(const LambBlock& block, const void* weights, const void* gradient, void* m, void* v,
-                                    bool wanted, DataType type, int64_t n) const = 0;
-  /// w -= rate r from the moments, with the layer's rate, ratio included, and decay.
-  virtual void lamb_block(const LambBlock& block, void* weights, const void* m, const void* v, DataType type,
-                          int64_t n) const = 0;
-
  protected:
   VectorKernels() = default;
+  // As above, on arguments that were checked.
+  virtual void do_fill(Lanes* lanes, double value, const View& x) const = 0;
+  virtual void do_copy(Lanes* lanes, const View& x, const View& y) const = 0;
+  virtual void do_scale(Lanes* lanes, double alpha, const View& x) const = 0;
+  virtual void do_axpy(Lanes* lanes, double alpha, const View& x, const View& y) const = 0;
+  virtual double do_dot(Lanes* lanes, const View& x, const View& y) const = 0;
+  virtual double do_sum(Lanes* lanes, const View& x) const = 0;
+  virtual double do_distance(Lanes* lanes, const View& x, const View& y) const = 0;
+  virtual double do_max_abs(Lanes* lanes, const View& x) const = 0;
+  virtual void do_interpolate(Lanes* lanes, double alpha, const View& x, const View& y, const View& z) const = 0;
+  virtual void do_project_box(Lanes* lanes, double epsilon, const View& center, const View& x) const = 0;
+  virtual void do_scale_by_magnitude(Lanes* lanes, double offset, const View& x, const View& y) const = 0;
+  virtual void do_sgd(Lanes* lanes, const SgdSpec& spec, const View& weights, const View& gradient,
+                      const View& velocity) const = 0;
+  virtual void do_adam(Lanes* lanes, const AdamSpec& spec, const View& weights, const View& gradient, const View& m,
+                       const View& v) const = 0;
+  virtual void do_lars(Lanes* lanes, const LarsSpec& spec, const Segments& segments, const View& weights,
+                       const View& gradient, const View& velocity) const = 0;
+  virtual void do_lamb(Lanes* lanes, const LambSpec& spec, const Segments& segments, const View& weights,
+                       const View& gradient, const View& m, const View& v) const = 0;
 };
 
 }  // namespace ghostbatch

@@ -80,34 +80,9 @@ public class GhostBatchPreset implements InfoMapper {
                     "ghostbatch::Samples::id",
                     "ghostbatch::Samples::revision")
                 .skip())
-        .put(
-            new Info(
-                    "ghostbatch::LambBlock",
-                    "ghostbatch::Segments::Segment",
-                    "ghostbatch::Segments::all")
-                .skip());
-    // Building blocks that the engine calls, the vectors' on raw addresses.
+        .put(new Info("ghostbatch::Segments::Segment", "ghostbatch::Segments::all").skip());
+    // Building blocks that the engine calls.
     infoMap.put(
         new Info("ghostbatch::Elementwise::sign", "ghostbatch::BatchLoader::perturb").skip());
-    for (String kernel :
-        new String[] {
-          "fill",
-          "scale",
-          "axpy",
-          "dot",
-          "sum",
-          "squared_distance",
-          "max_abs",
-          "interpolate",
-          "project_box",
-          "scale_by_magnitude",
-          "sgd",
-          "adam",
-          "lars",
-          "lamb_moments",
-          "lamb"
-        }) {
-      infoMap.put(new Info("ghostbatch::VectorKernels::" + kernel + "_block").skip());
-    }
   }
 }

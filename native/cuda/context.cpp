@@ -4,8 +4,11 @@
 
 namespace ghostbatch::cuda {
 
-DeviceMemory::DeviceMemory(int64_t bytes) : data_(allocate_memory(bytes)), bytes_(bytes) {
-  if (data_ == nullptr) fail("cuda", text(bytes, " bytes of device memory"), text(free_memory(), " free"));
+DeviceMemory::DeviceMemory(int64_t bytes) {
+  if (bytes == 0) return;
+  data_ = allocate_memory(bytes);
+  if (data_ == nullptr) fail("cuda", text(bytes, " bytes of device memory"), text(free_memory(), " bytes free"));
+  bytes_ = bytes;
 }
 
 }  // namespace ghostbatch::cuda

@@ -172,7 +172,7 @@ void check_convolution(const HostContext& context, const ConvolutionSpec& spec, 
         ConvolutionSpec of = spec;
         of.type = type;
         of.relu = relu;
-        return own(cuda::make_convolution(context.get(), of, !relu));
+        return own(cuda::make_convolution(*context, of, !relu));
       },
       spec, seed, rounding);
 }
@@ -183,7 +183,7 @@ void check_linear(const HostContext& context, const LinearSpec& spec, uint32_t s
         LinearSpec of = spec;
         of.type = type;
         of.relu = relu;
-        return own(cuda::make_linear(context.get(), of, !relu));
+        return own(cuda::make_linear(*context, of, !relu));
       },
       as_convolution(spec), seed, rounding);
 }
@@ -233,10 +233,10 @@ TEST(CudaAffine, DoesItselfWhatNoEngineTakes) {
   }
   spec.bias = true;
   spec.type = DataType::bf16;
-  EXPECT_STREQ(own(cuda::make_convolution(context.get(), spec, true))->implementation(),
+  EXPECT_STREQ(own(cuda::make_convolution(*context, spec, true))->implementation(),
                "cudnn engine 0 + add_bias | cudnn engine 0 | cudnn engine 0 + copy + bias_gradient");
   engine.fused = engine.widens = true;
-  EXPECT_STREQ(own(cuda::make_convolution(context.get(), spec, true))->implementation(),
+  EXPECT_STREQ(own(cuda::make_convolution(*context, spec, true))->implementation(),
                "cudnn engine 0 | cudnn engine 0 | cudnn engine 0 + bias_gradient");
 }
 
@@ -248,10 +248,10 @@ TEST(CudaAffine, DoesItselfWhatNoEpilogueTakes) {
     check_linear(context, make_linear_spec(5, 8, 11, seed % 2 == 0), seed, {true, false});
   }
   const LinearSpec spec = make_linear_spec(5, 8, 11, true);
-  EXPECT_STREQ(own(cuda::make_linear(context.get(), spec, true))->implementation(),
+  EXPECT_STREQ(own(cuda::make_linear(*context, spec, true))->implementation(),
                "cublaslt + add_bias | cublaslt | cublaslt + bias_gradient");
   context.fake_cublaslt().epilogues = true;
-  EXPECT_STREQ(own(cuda::make_linear(context.get(), spec, true))->implementation(), "cublaslt | cublaslt | cublaslt");
+  EXPECT_STREQ(own(cuda::make_linear(*context, spec, true))->implementation(), "cublaslt | cublaslt | cublaslt");
 }
 
 TEST(CudaAffine, RoundsToBfloat16AsTheReferenceDoes) {
@@ -277,9 +277,9 @@ TEST(CudaAffine, RoundsToBfloat16AsTheReferenceDoes) {
     expect_close("diff_weights", actual.diff_weights, expected.diff_weights, Tolerance::kRounded);
     expect_close("diff_bias", actual.diff_bias, expected.diff_bias, Tolerance::kProduct);
   };
-  check(own(cuda::make_convolution(context.get(), convolution, true)), own(reference->convolution(convolution, true)),
+  check(own(cuda::make_convolution(*context, convolution, true)), own(reference->convolution(convolution, true)),
         false);
-  check(own(cuda::make_linear(context.get(), linear, true)), own(reference->linear(linear, true)), true);
+  check(own(cuda::make_linear(*context, linear, true)), own(reference->linear(linear, true)), true);
 }
 
 /// Captures both passes of a layer, which computes nothing yet, and runs them on two sets of inputs.
@@ -311,13 +311,13 @@ TEST(CudaAffine, ReplaysWhatWasCaptured) {
       convolution.bias = true;
       convolution.type = type;
       SCOPED_TRACE(describe(convolution) + (fused ? " fused" : ""));
-      check_capture(context, *own(cuda::make_convolution(context.get(), convolution, true)), convolution,
+      check_capture(context, *own(cuda::make_convolution(*context, convolution, true)), convolution,
                     {!fused, !fused});
       LinearSpec linear = make_linear_spec(5, 8, 11, true);
       linear.type = type;
       ConvolutionSpec spec = as_convolution(linear);
       spec.type = type;
-      check_capture(context, *own(cuda::make_linear(context.get(), linear, true)), spec, {!fused, false});
+      check_capture(context, *own(cuda::make_linear(*context, linear, true)), spec, {!fused, false});
     }
   }
 }
@@ -328,9 +328,9 @@ TEST(CudaAffine, RefusesBadSpecs) {
   LinearSpec linear = make_linear_spec(5, 8, 11, true);
   GemmSpec gemm;
   const auto refuse = [&](const char* of_convolution, const char* of_linear, const char* of_gemm) {
-    expect_error([&] { own(cuda::make_convolution(context.get(), convolution, true)); }, of_convolution);
-    expect_error([&] { own(cuda::make_linear(context.get(), linear, true)); }, of_linear);
-    expect_error([&] { own(cuda::make_gemm(context.get(), gemm)); }, of_gemm);
+    expect_error([&] { own(cuda::make_convolution(*context, convolution, true)); }, of_convolution);
+    expect_error([&] { own(cuda::make_linear(*context, linear, true)); }, of_linear);
+    expect_error([&] { own(cuda::make_gemm(*context, gemm)); }, of_gemm);
   };
   convolution.type = linear.type = gemm.type = DataType::f64;
   refuse("[convolution] needs f32 or bf16 on backend cuda, got f64",
@@ -358,10 +358,10 @@ TEST(CudaAffine, RefusesActivationsThatAreNotAligned) {
   const Buffer memory(DataType::f32, 400), scratch(DataType::u8, 4096);
   const View src(memory.view().as<float>() + 1, 40, DataType::f32), dst(memory.view().as<float>() + 64, 55,
                                                                        DataType::f32);
-  const auto linear = own(cuda::make_linear(context.get(), make_linear_spec(5, 8, 11, false), true));
+  const auto linear = own(cuda::make_linear(*context, make_linear_spec(5, 8, 11, false), true));
   expect_error([&] { linear->forward(src, scratch.view(), nullptr, dst, scratch.view()); },
                "[gemm] needs a aligned to 16 bytes");
-  const auto convolution = own(cuda::make_convolution(context.get(), make_spec(5, 1, 1, 8, 11, 1), true));
+  const auto convolution = own(cuda::make_convolution(*context, make_spec(5, 1, 1, 8, 11, 1), true));
   expect_error([&] { convolution->forward(src, scratch.view(), nullptr, dst, scratch.view()); },
                "[convolution] needs tensors aligned to 16 bytes");
 }
@@ -373,14 +373,14 @@ TEST(CudaAffine, AllowsTf32WhereTheUserDoes) {
     context.fake_cudnn().engines[0].notes = {0};  // tensor cores
     context.fake_cudnn().engines[1].index = 1;
     EXPECT_STREQ(
-        own(cuda::make_convolution(context.get(), make_spec(2, 6, 5, 3, 4, 3), true))->implementation(),
+        own(cuda::make_convolution(*context, make_spec(2, 6, 5, 3, 4, 3), true))->implementation(),
         tf32 ? "cudnn engine 0 | cudnn engine 0 | cudnn engine 0" : "cudnn engine 1 | cudnn engine 1 | cudnn engine 1");
     const int32_t expected = tf32 ? 77 : 68;  // CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_32F
-    const auto linear = own(cuda::make_linear(context.get(), make_linear_spec(5, 8, 11, true), true));
+    const auto linear = own(cuda::make_linear(*context, make_linear_spec(5, 8, 11, true), true));
     Layer layer(*linear, {});
     layer.set(make_data(*linear, 1));
     layer.pack();
-    const auto gemm = own(cuda::make_gemm(context.get(), GemmSpec()));
+    const auto gemm = own(cuda::make_gemm(*context, GemmSpec()));
     const std::function<void()> calls[] = {[&] { layer.forward(); }, [&] { layer.backward_data(); },
                                            [&] { layer.backward_weights(); },
                                            [&] { run(*gemm, make_data(GemmSpec(), 1)); }};
@@ -401,12 +401,12 @@ TEST(CudaAffine, HasAFixedLimitForWorkspaces) {
   context.fake_cudnn().engines[0].workspace_bytes = limit + 1;
   context.fake_cudnn().engines[1].workspace_bytes = limit;
   context.fake_cudnn().engines[1].index = 1;
-  const auto convolution = own(cuda::make_convolution(context.get(), spec, true));
+  const auto convolution = own(cuda::make_convolution(*context, spec, true));
   EXPECT_STREQ(convolution->implementation(), "cudnn engine 1 | cudnn engine 1 | cudnn engine 1");
   EXPECT_GE(convolution->scratch_bytes(), limit);
   EXPECT_LT(convolution->scratch_bytes(), limit + 512);
   EXPECT_EQ(convolution->packed_weights_bytes(), spec.weights_elements() * 4);
-  const auto linear = own(cuda::make_linear(context.get(), make_linear_spec(5, 8, 11, false), true));
+  const auto linear = own(cuda::make_linear(*context, make_linear_spec(5, 8, 11, false), true));
   EXPECT_EQ(context.fake_cublaslt().asked_workspace, uint64_t{32} << 20);
   EXPECT_EQ(linear->scratch_bytes(), 0);
 }
@@ -415,16 +415,16 @@ TEST(CudaAffine, WaitsForTheContext) {
   const HostContext context;
   ConvolutionSpec spec = make_spec(2, 6, 5, 3, 4, 3);
   spec.bias = true;
-  const auto convolution = own(cuda::make_convolution(context.get(), spec, true));
-  const auto linear = own(cuda::make_linear(context.get(), make_linear_spec(5, 8, 11, true), true));
+  const auto convolution = own(cuda::make_convolution(*context, spec, true));
+  const auto linear = own(cuda::make_linear(*context, make_linear_spec(5, 8, 11, true), true));
   Layer of_convolution(*convolution, {}), of_linear(*linear, {});
   of_convolution.set(make_data(*convolution, 1));
   of_linear.set(make_data(*linear, 1));
-  const auto gemm = own(cuda::make_gemm(context.get(), GemmSpec()));
+  const auto gemm = own(cuda::make_gemm(*context, GemmSpec()));
   std::vector<std::function<void()>> calls{
-      [&] { own(cuda::make_convolution(context.get(), spec, true)); },
-      [&] { own(cuda::make_linear(context.get(), make_linear_spec(5, 8, 11, true), true)); },
-      [&] { own(cuda::make_gemm(context.get(), GemmSpec())); },
+      [&] { own(cuda::make_convolution(*context, spec, true)); },
+      [&] { own(cuda::make_linear(*context, make_linear_spec(5, 8, 11, true), true)); },
+      [&] { own(cuda::make_gemm(*context, GemmSpec())); },
       [&] { run(*gemm, make_data(GemmSpec(), 1)); },
   };
   for (const Layer* layer : {&of_convolution, &of_linear}) {
@@ -435,7 +435,7 @@ TEST(CudaAffine, WaitsForTheContext) {
   }
   for (const std::function<void()>& call : calls) {
     std::atomic<bool> done{false};
-    auto held = context.get().lock();
+    auto held = *context.lock();
     std::thread other([&] {
       call();
       done = true;
@@ -452,8 +452,8 @@ TEST(CudaAffine, GivesBackWhatItMade) {
   const int64_t objects = context.fake_cublaslt().objects;
   EXPECT_EQ(context.fake_cudnn().descriptors, 0);
   {
-    const auto convolution = own(cuda::make_convolution(context.get(), make_spec(2, 6, 5, 3, 4, 3), true));
-    const auto linear = own(cuda::make_linear(context.get(), make_linear_spec(5, 8, 11, true), true));
+    const auto convolution = own(cuda::make_convolution(*context, make_spec(2, 6, 5, 3, 4, 3), true));
+    const auto linear = own(cuda::make_linear(*context, make_linear_spec(5, 8, 11, true), true));
     EXPECT_GT(context.fake_cudnn().descriptors, 0);
     EXPECT_GT(context.fake_cublaslt().objects, objects);
   }
@@ -482,12 +482,12 @@ TEST(CudaAffine, GemmMatchesTheFormulaOverTheGrid) {
           SCOPED_TRACE(::testing::Message() << "m=" << m << " n=" << n << " k=" << spec.k << " variant=" << variant);
           const GemmData data = make_data(spec, seed++);
           const std::vector<double> expected = formula(spec, data);
-          const auto kernel = own(cuda::make_gemm(context.get(), spec));
+          const auto kernel = own(cuda::make_gemm(*context, spec));
           EXPECT_STREQ(kernel->implementation(),
                        fused || !(spec.bias || spec.relu) ? "cublaslt" : "cublaslt + add_bias");
           expect_close("c", run(*kernel, data, seed % 4), expected, Tolerance::kRounded);
           spec.type = DataType::bf16;
-          const std::vector<double> in_bfloat16 = run(*own(cuda::make_gemm(context.get(), spec)), data, seed % 4);
+          const std::vector<double> in_bfloat16 = run(*own(cuda::make_gemm(*context, spec)), data, seed % 4);
           if (fused) {
             expect_equal("c in bf16", in_bfloat16, rounded(DataType::bf16, expected));
           } else {

@@ -21,7 +21,8 @@ class HostContext {
     context_ = std::make_unique<cuda::Context>(0, cudnn_, cublaslt_, allowed);
   }
 
-  const cuda::Context& get() const { return *context_; }
+  const cuda::Context& operator*() const { return *context_; }
+  const cuda::Context* operator->() const { return context_.get(); }
   cuda::Stream stream() const { return context_->stream(); }
   FakeCudnn& fake_cudnn() const { return *shared<FakeCudnn>("libcudnn.so.9", "fake_cudnn"); }
   FakeCublasLt& fake_cublaslt() const { return *shared<FakeCublasLt>("libcublasLt.so.13", "fake_cublaslt"); }

@@ -3,20 +3,42 @@
 
 #include <algorithm>
 
+#include "cuda/kernels.h"
+#include "tests/cuda_context.h"
 #include "tests/support.h"
 
 namespace ghostbatch::tests {
 namespace {
 
 constexpr int64_t kBlock = VectorKernels::kBlock;
-const std::vector<Backend> kBackends{
-    {"reference", DataType::f64}, {"reference", DataType::f32}, {"cpu", DataType::f32}, {"cpu", DataType::f64}};
+const char* const kNames[] = {"reference", "cpu", "cuda"};
+const std::vector<Backend> kBackends{{"reference", DataType::f64}, {"reference", DataType::f32},
+                                     {"cpu", DataType::f32},       {"cpu", DataType::f64},
+                                     {"cuda", DataType::f32},      {"cuda", DataType::f64}};
 /// Around the vector width, and around blocks.
 const int64_t kSizes[] = {0, 1, 15, 16, 17, 33, 1000, kBlock, kBlock + 1, 3 * kBlock + 17};
 
 double elementwise_tolerance(DataType type) {
   return type == DataType::f64 ? Tolerance::kDouble : Tolerance::kVector;
 }
+
+/// A backend's kernels; of cuda on the host.
+class Kernels {
+ public:
+  explicit Kernels(const std::string& backend) {
+    if (backend == "cuda") {
+      context_ = std::make_unique<HostContext>();
+      kernels_.reset(cuda::make_vector_kernels(**context_));
+    } else {
+      kernels_.reset(make_device(backend.c_str())->vector_kernels());
+    }
+  }
+  const VectorKernels* operator->() const { return kernels_.get(); }
+
+ private:
+  std::unique_ptr<HostContext> context_;  // outlives them
+  Owned<VectorKernels> kernels_;
+};
 
 struct Vectors {
   std::vector<double> x, y;
@@ -35,9 +57,9 @@ std::vector<double> map(const Vectors& vectors, const F& f) {
 }
 
 TEST(Vector, RefusesBadArguments) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kNames) {
     SCOPED_TRACE(name);
-    const auto kernels = own(make_device(name)->vector_kernels());
+    const Kernels kernels(name);
     const Buffer x(DataType::f32, std::vector<double>(8, 1.0)), y(DataType::f32, std::vector<double>(8, 1.0));
     const Buffer shorter(DataType::f32, 7), doubles(DataType::f64, 8), bytes(DataType::u8, 8);
     const View v = x.view(), w = y.view();
@@ -89,7 +111,7 @@ TEST(Vector, RefusesBadArguments) {
 
 TEST(Vector, ElementwiseKernelsMatchTheirFormulas) {
   for (const Backend& backend : kBackends) {
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     const double tolerance = elementwise_tolerance(backend.type);
     for (const int64_t n : kSizes) {
       SCOPED_TRACE(::testing::Message() << backend.name << " type " << static_cast<int>(backend.type) << " n=" << n);
@@ -124,8 +146,8 @@ TEST(Vector, ElementwiseKernelsMatchTheirFormulas) {
 
 TEST(Vector, CopiesBetweenTypesAndSumsFloatsInDouble) {
   const auto lanes = own(Lanes::create(2));
-  for (const char* name : {"reference", "cpu"}) {
-    const auto kernels = own(make_device(name)->vector_kernels());
+  for (const char* name : kNames) {
+    const Kernels kernels(name);
     for (const int64_t n : kSizes) {
       SCOPED_TRACE(::testing::Message() << name << " n=" << n);
       const Vectors vectors = make_vectors(n);
@@ -147,7 +169,7 @@ TEST(Vector, CopiesBetweenTypesAndSumsFloatsInDouble) {
 
 TEST(Vector, SumsMatchTheirFormulas) {
   for (const Backend& backend : kBackends) {
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     for (const int64_t n : kSizes) {
       SCOPED_TRACE(::testing::Message() << backend.name << " type " << static_cast<int>(backend.type) << " n=" << n);
       const Vectors vectors = make_vectors(n);
@@ -182,7 +204,7 @@ TEST(Vector, SumsMatchTheirFormulas) {
 
 TEST(Vector, SgdIsPyTorchs) {
   for (const Backend& backend : kBackends) {
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     for (const int64_t n : {int64_t{1}, int64_t{17}, kBlock + 5}) {
       for (const bool nesterov : {false, true}) {
         SCOPED_TRACE(::testing::Message() << backend.name << " n=" << n << " nesterov=" << nesterov);
@@ -212,7 +234,7 @@ TEST(Vector, SgdIsPyTorchs) {
 
 TEST(Vector, AdamIsThePapers) {
   for (const Backend& backend : kBackends) {
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     for (const int64_t n : {int64_t{1}, int64_t{17}, kBlock + 5}) {
       for (const bool decoupled : {false, true}) {
         SCOPED_TRACE(::testing::Message() << backend.name << " n=" << n << " decoupled=" << decoupled);
@@ -317,7 +339,7 @@ void expect_close_layers(const char* what, const Buffer& actual, const std::vect
 TEST(Vector, LarsIsThePapers) {
   const LayerData data(kLayers);
   for (const Backend& backend : kBackends) {
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     const auto segments = make_segments(kLayers);
     for (const bool nesterov : {false, true}) {
       SCOPED_TRACE(::testing::Message() << backend.name << " nesterov=" << nesterov);
@@ -358,7 +380,7 @@ TEST(Vector, LambIsThePapers) {
   const LayerData data(kLayers);
   for (const Backend& backend : kBackends) {
     SCOPED_TRACE(backend.name);
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     const auto segments = make_segments(kLayers);
     LambSpec spec;
     spec.rate = 0.02;
@@ -404,7 +426,7 @@ TEST(Vector, LambIsThePapers) {
 TEST(Vector, LayersAtRestStayFinite) {
   for (const Backend& backend : kBackends) {
     SCOPED_TRACE(backend.name);
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     const auto segments = make_segments({{2, true}});
     for (const double gradient : {0.0, 1e-44, 1e-38, 1e-31}) {
       const std::vector<double> start{1e4, -1e4}, zeros{0, 0};
@@ -422,7 +444,7 @@ TEST(Vector, LayersAtRestStayFinite) {
 TEST(Vector, InterpolateIsExactAtItsEnds) {
   for (const Backend& backend : kBackends) {
     SCOPED_TRACE(backend.name);
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     const Vectors vectors = make_vectors(100);
     const Buffer x(backend.type, vectors.x), y(backend.type, vectors.y), z(backend.type, 100);
     kernels->interpolate(nullptr, 0, x.view(), y.view(), z.view());
@@ -442,7 +464,7 @@ TEST(Vector, InterpolateIsExactAtItsEnds) {
 TEST(Vector, HasTheSameBitsOnAnyNumberOfLanes) {
   for (const Backend& backend : kBackends) {
     SCOPED_TRACE(backend.name);
-    const auto kernels = own(make_device(backend.name)->vector_kernels());
+    const Kernels kernels(backend.name);
     const Vectors vectors = make_vectors(3 * kBlock + 17);
     std::vector<std::vector<double>> results;
     const auto segments = make_segments({{5, true}, {kBlock, false}, {2 * kBlock - 3, true}, {15, true}});

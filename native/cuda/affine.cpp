@@ -43,8 +43,6 @@ class LibraryAffine : public Affine {
                  diff_weights.elements, context_.stream());
   }
 
-  View as_matrix(const View& packed_weights) const { return View(packed_weights.data, weights_elements(), type()); }
-
   const Context& context_;
   std::string implementation_;
 };
@@ -142,8 +140,9 @@ class CudnnConvolution final : public LibraryAffine {
   BiasSum bias_sum_;
   ConvolutionPlan forward_;
   std::optional<ConvolutionPlan> data_, weights_;  // without backward: neither
-  int64_t forward_workspace_, bias_;               // places in scratch, forward
-  int64_t weights_workspace_ = 0, diff_weights_ = 0, bias_sums_ = 0;  // and of backward weights
+  // Places in scratch: forward's, and those of backward weights.
+  int64_t forward_workspace_, bias_;
+  int64_t weights_workspace_ = 0, diff_weights_ = 0, bias_sums_ = 0;
 };
 
 MatmulSpec product(const Context& context, int64_t m, int64_t n, int64_t k, DataType type) {
@@ -204,7 +203,7 @@ class CublasLtLinear final : public LibraryAffine {
   void do_forward(const View& src, const View& packed_weights, const View* bias, const View& dst,
                   const View& scratch) const override {
     const auto lock = context_.lock();
-    forward_.run(src, as_matrix(packed_weights), bias, dst, scratch);
+    forward_.run(src.data, packed_weights.data, bias, dst, scratch);
   }
 
   void do_backward_data(const View& diff_dst, const View& packed_weights, const View& diff_src,
@@ -234,8 +233,8 @@ class CublasLtLinear final : public LibraryAffine {
  private:
   BiasSum bias_sum_;
   BiasedMatmul forward_;
-  std::optional<Matmul> data_, weights_;            // without backward: neither
-  int64_t weights_workspace_ = 0, diff_bias_ = 0;   // places in scratch, of backward weights
+  std::optional<Matmul> data_, weights_;           // without backward: neither
+  int64_t weights_workspace_ = 0, diff_bias_ = 0;  // places in scratch, of backward weights
 };
 
 }  // namespace

@@ -16,11 +16,11 @@ BiasedMatmul::BiasedMatmul(const Context& context, const MatmulSpec& spec)
   if (!matmul_.fused()) implementation_ += " + add_bias";
 }
 
-void BiasedMatmul::run(const View& a, const View& b, const View* bias, const View& c, const View& scratch) const {
+void BiasedMatmul::run(const void* a, const void* b, const View* bias, const View& c, const View& scratch) const {
   const Stream stream = context_.stream();
   const bool along = bias != nullptr && matmul_.fused();
   void* const vector = along ? as_library_wants(*bias, result_, part_of(scratch, bias_), stream) : nullptr;
-  matmul_.run({a.data, b.data, c.data, vector}, part_of(scratch, workspace_), stream);
+  matmul_.run({a, b, c.data, vector}, part_of(scratch, workspace_), stream);
   if (!matmul_.fused()) add_bias(c, bias != nullptr ? bias->as<float>() : nullptr, columns_, relu_, stream);
 }
 

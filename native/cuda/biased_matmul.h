@@ -22,7 +22,7 @@ class BiasedMatmul {
   BiasedMatmul(const Context& context, const MatmulSpec& spec);
 
   /// `bias` is null where there is none; each of a, b and c is aligned to 16 bytes. Enqueues.
-  void run(const View& a, const View& b, const View* bias, const View& c, const View& scratch) const;
+  void run(const void* a, const void* b, const View* bias, const View& c, const View& scratch) const;
 
   int64_t scratch_bytes() const { return layout_.bytes(); }
   const std::string& implementation() const { return implementation_; }

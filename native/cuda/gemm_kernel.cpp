@@ -17,7 +17,7 @@ class CublasLtGemm final : public Gemm {
  protected:
   void do_run(const View& a, const View& b, const View* bias, const View& c, const View& scratch) const override {
     const auto lock = context_.lock();
-    product_.run(a, b, bias, c, scratch);
+    product_.run(a.data, b.data, bias, c, scratch);
   }
 
  private:

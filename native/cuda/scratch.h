@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cuda/grid.h"
 #include "cuda/pack.h"
 #include "cuda/vector_kernels.h"
 #include "ghostbatch/types.h"

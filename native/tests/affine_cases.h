@@ -135,7 +135,7 @@ inline ConvolutionSpec make_spec(int64_t batch, int64_t height, int64_t width, i
 }
 
 /// Channels around the vector width, filters 1x1 to 5x5, and what convolutions vary in.
-inline std::vector<ConvolutionSpec> grid() {
+inline std::vector<ConvolutionSpec> convolution_grid() {
   std::vector<ConvolutionSpec> specs;
   int64_t count = 0;
   for (const int64_t channels : {1, 3, 15, 16, 17, 64}) {

@@ -111,7 +111,7 @@ TEST(Convolution, RefusesBadArguments) {
 TEST(Convolution, MatchesTheFormulaOverTheGrid) {
   const auto reference = make_device("reference"), cpu = make_device("cpu");
   uint32_t seed = 1;
-  for (ConvolutionSpec spec : grid()) {
+  for (ConvolutionSpec spec : convolution_grid()) {
     SCOPED_TRACE(describe(spec));
     const auto plain = own(reference->convolution(spec, true)), fast = own(cpu->convolution(spec, true));
     const AffineData data = make_data(*plain, seed++);
@@ -185,7 +185,7 @@ TEST(Convolution, RoundsToBfloat16AsTheReferenceDoes) {
   const auto reference = make_device("reference"), cpu = make_device("cpu");
   if (!cpu->supports(DataType::bf16)) GTEST_SKIP() << cpu->precision_note(DataType::bf16);
   uint32_t seed = 4000;
-  for (ConvolutionSpec spec : grid()) {
+  for (ConvolutionSpec spec : convolution_grid()) {
     spec.type = DataType::bf16;
     SCOPED_TRACE(describe(spec));
     const auto plain = own(reference->convolution(spec, true)), fast = own(cpu->convolution(spec, true));
@@ -206,7 +206,7 @@ TEST(Convolution, RoundsToBfloat16AsTheReferenceDoes) {
 TEST(Convolution, FusesReluForwardOnly) {
   const auto reference = make_device("reference"), cpu = make_device("cpu");
   uint32_t seed = 1000;
-  for (ConvolutionSpec spec : grid()) {
+  for (ConvolutionSpec spec : convolution_grid()) {
     spec.relu = true;
     SCOPED_TRACE(describe(spec));
     const auto plain = own(reference->convolution(spec, false)), fast = own(cpu->convolution(spec, false));

@@ -201,7 +201,7 @@ TEST(CudaAffine, ConvolutionMatchesTheFormulaOverTheGrid) {
   const HostContext context;
   context.fake_cudnn().engines[0].workspace_bytes = 1000;
   uint32_t seed = 1;
-  for (const ConvolutionSpec& spec : grid()) {
+  for (const ConvolutionSpec& spec : convolution_grid()) {
     if (spec.flops() <= kMostFlops) check_convolution(context, spec, seed++);
   }
   EXPECT_GT(seed, 60u);

@@ -96,7 +96,7 @@ struct Product {
   size_t workspace_bytes;
 
   void run() const {
-    if (workspace_bytes > 0) std::memset(workspace, 0xFE, workspace_bytes);  // it is the library's
+    scribble();
     const auto epilogue = operation.get<uint32_t>(7, 1);
     void* const vector = operation.get<void*>(8, nullptr);
     const bool transpose_a = operation.get<int32_t>(3, 0) != 0, transpose_b = operation.get<int32_t>(4, 0) != 0;
@@ -125,6 +125,12 @@ struct Product {
         set(vector, d_layout.type, j, sum);
       }
     }
+    scribble();
+  }
+
+ private:
+  void scribble() const {  // the workspace is the library's, from beginning to end
+    if (workspace_bytes > 0) std::memset(workspace, 0xFE, workspace_bytes);
   }
 };
 

@@ -323,11 +323,16 @@ class Execution {
   Execution& operator=(const Execution&) = delete;
 
   void run() const {
-    if (workspace_bytes_ > 0) std::memset(workspace_, 0xFE, workspace_bytes_);  // it is the library's
+    scribble();
     for (const auto& operation : operations_) operation();
+    scribble();
   }
 
  private:
+  void scribble() const {  // the workspace is the library's, from beginning to end
+    if (workspace_bytes_ > 0) std::memset(workspace_, 0xFE, workspace_bytes_);
+  }
+
   Tensor tensor(const Descriptor& descriptor) {
     const auto id = descriptor.value<int64_t>(906);
     Tensor result{descriptor.values<int64_t>(902), descriptor.values<int64_t>(903), descriptor.value<int32_t>(901),

@@ -435,7 +435,7 @@ TEST(CudaAffine, WaitsForTheContext) {
   }
   for (const std::function<void()>& call : calls) {
     std::atomic<bool> done{false};
-    auto held = *context.lock();
+    auto held = context->lock();
     std::thread other([&] {
       call();
       done = true;

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include "common/check.h"
 #include "cuda/context.h"
 #include "tests/fakes/fake_cublaslt.h"
 #include "tests/fakes/fake_cudnn.h"
@@ -31,8 +32,8 @@ class HostContext {
   /// What a stand-in that is open shares.
   template <typename Shared>
   static Shared* shared(const char* file, const char* function) {
-    void* const library = dlopen((std::string(GHOSTBATCH_FAKES "/good/") + file).c_str(), RTLD_NOW | RTLD_NOLOAD);
-    if (library == nullptr) throw std::runtime_error(std::string("no stand-in ") + file);
+    void* const library = dlopen(text(GHOSTBATCH_FAKES "/good/", file).c_str(), RTLD_NOW | RTLD_NOLOAD);
+    if (library == nullptr) throw Error(text("no stand-in ", file));
     return reinterpret_cast<Shared* (*)()>(dlsym(library, function))();
   }
 

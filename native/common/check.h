@@ -130,6 +130,15 @@ inline void check_presence(const char* kernel, const char* role, const View* vie
   if (!wanted && view != nullptr) fail(kernel, text("no ", role, ", as its spec has none"), "one");
 }
 
+/// Labels of rows from `first` on, in memory of the host.
+inline void check_labels(const char* kernel, const int32_t* labels, int64_t rows, int64_t classes, int64_t first = 0) {
+  for (int64_t row = 0; row < rows; ++row) {
+    if (labels[row] < 0 || labels[row] >= classes) {
+      fail(kernel, text("labels in [0, ", classes, ")"), text(labels[row], " in row ", first + row));
+    }
+  }
+}
+
 inline void check_pointer(const char* kernel, const char* role, const void* pointer) {
   if (pointer == nullptr) fail(kernel, role, "null");
 }

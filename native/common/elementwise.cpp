@@ -1,7 +1,6 @@
 #include "ghostbatch/elementwise.h"
 
 #include "common/check.h"
-#include "common/dropout_mask.h"
 
 namespace ghostbatch {
 namespace {
@@ -47,7 +46,7 @@ void Elementwise::dropout(const View& src, const View& dst, int64_t rows, int64_
   const int64_t elements = check_product("dropout", "src", rows, row_elements);
   check_operand("dropout", "src", src, elements, src.type);
   check_operand("dropout", "dst", dst, elements, src.type);
-  do_dropout(src, dst, rows, row_elements, dropout_threshold(rate), 1.0 / (1.0 - rate), key);
+  do_dropout(src, dst, rows, row_elements, rate, key);
 }
 
 void Elementwise::zero(const View& dst, int64_t first, int64_t elements) const {
@@ -79,12 +78,6 @@ void SoftmaxCrossEntropy::run(const View& logits, const View& labels, const View
   check_view_holds(kSoftmax, "labels", labels, rows, DataType::s32);
   if (weights != nullptr) check_view_holds(kSoftmax, "weights", *weights, rows, DataType::f32);
   if (diff_logits != nullptr) check_view_holds(kSoftmax, "diff_logits", *diff_logits, elements, logits.type);
-  const int32_t* const label = labels.as<int32_t>();
-  for (int64_t row = 0; row < rows; ++row) {
-    if (label[row] < 0 || label[row] >= classes) {
-      fail(kSoftmax, text("labels in [0, ", classes, ")"), text(label[row], " in row ", row));
-    }
-  }
   do_run(logits, labels, weights, rows, classes, label_smoothing, scale, diff_logits, result);
 }
 

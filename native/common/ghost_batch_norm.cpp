@@ -1,17 +1,13 @@
 #include "ghostbatch/ghost_batch_norm.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "common/check.h"
-#include "common/thread_buffer.h"
 
 namespace ghostbatch {
 namespace {
 
 constexpr const char* kKernel = "ghost_batch_norm";
-
-thread_local ThreadBuffer sums_buffer;
 
 const GhostBatchNormSpec& checked(const GhostBatchNormSpec& spec) {
   check_activation_type(kKernel, spec.type);
@@ -22,21 +18,6 @@ const GhostBatchNormSpec& checked(const GhostBatchNormSpec& spec) {
   if (!(spec.epsilon > 0 && spec.epsilon < 1e30)) fail(kKernel, "epsilon above 0", text(spec.epsilon));
   check_product(kKernel, "src", spec.batch, spec.height, spec.width, spec.channels);
   return spec;
-}
-
-template <typename T>
-void store(const View& view, int64_t first, const double* values, int64_t count) {
-  T* const to = view.as<T>() + first;
-  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(values[i]);
-}
-
-/// Writes doubles into elements [first, first + count) of f32 or f64.
-void store(const View& view, int64_t first, const double* values, int64_t count) {
-  if (view.type == DataType::f64) {
-    store<double>(view, first, values, count);
-  } else {
-    store<float>(view, first, values, count);
-  }
 }
 
 /// A statistic of a single value would normalize every value to beta.
@@ -86,20 +67,7 @@ void GhostBatchNorm::forward(const View& src, const View& gamma, const View& bet
   for (int32_t ghost = 0; ghost < ghosts; ++ghost) {
     check_places((offsets[ghost + 1] - offsets[ghost]) * spec_.spatial());
   }
-
-  const int64_t channels = spec_.channels;
-  double* const ghost_mean = sums_buffer.at_least(kKernel, 2 * channels);
-  double* const ghost_variance = ghost_mean + channels;
-  for (int32_t ghost = 0; ghost < ghosts; ++ghost) {
-    const Range range{offsets[ghost], offsets[ghost + 1] - offsets[ghost], ghost};
-    do_statistics(src, range, ghost_mean, ghost_variance);
-    const auto places = static_cast<double>(range.rows * spec_.spatial());
-    for (int64_t c = 0; c < channels; ++c) ghost_variance[c] /= places;
-    store(mean, ghost * channels, ghost_mean, channels);
-    store(variance, ghost * channels, ghost_variance, channels);
-    // The ghost is still in cache.
-    do_normalize(src, mean, variance, gamma, beta, residual, dst, range);
-  }
+  do_forward(src, gamma, beta, residual, dst, mean, variance, offsets, ghosts);
 }
 
 void GhostBatchNorm::normalize(const View& src, const View& mean, const View& variance, const View& gamma,
@@ -113,10 +81,7 @@ void GhostBatchNorm::normalize(const View& src, const View& mean, const View& va
   if (residual != nullptr) check_activation(kKernel, "residual", *residual);
   check_activation(kKernel, "dst", dst);
   check_ghosts(kKernel, offsets, ghosts, mean, variance);
-  for (int32_t ghost = 0; ghost < ghosts; ++ghost) {
-    do_normalize(src, mean, variance, gamma, beta, residual, dst,
-                 Range{offsets[ghost], offsets[ghost + 1] - offsets[ghost], ghost});
-  }
+  do_normalize(src, mean, variance, gamma, beta, residual, dst, offsets, ghosts);
 }
 
 void GhostBatchNorm::backward(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2,
@@ -140,34 +105,15 @@ void GhostBatchNorm::backward(const View& src, const View* dst, const View& diff
   check_view(kKernel, "diff_gamma", diff_gamma, spec_.channels, parameter);
   check_view(kKernel, "diff_beta", diff_beta, spec_.channels, parameter);
   check_ghosts(kKernel, offsets, ghosts, mean, variance);
-
-  const int64_t channels = spec_.channels;
-  double* const sum_g = sums_buffer.at_least(kKernel, 4 * channels);
-  double* const sum_g_xhat = sum_g + channels;
-  double* const total_g = sum_g_xhat + channels;
-  double* const total_g_xhat = total_g + channels;
-  std::fill_n(total_g, 2 * channels, 0.0);
-  for (int32_t ghost = 0; ghost < ghosts; ++ghost) {
-    const Range range{offsets[ghost], offsets[ghost + 1] - offsets[ghost], ghost};
-    do_backward_sums(src, masked_by_dst ? dst : nullptr, diff_dst, diff_dst2, mean, variance, gamma, beta,
-                     diff_residual, range, sum_g, sum_g_xhat);
-    for (int64_t c = 0; c < channels; ++c) {
-      total_g[c] += sum_g[c];
-      total_g_xhat[c] += sum_g_xhat[c];
-    }
-    do_backward_apply(src, diff_dst, mean, variance, gamma, beta, diff_residual, constant_statistics ? nullptr : sum_g,
-                      constant_statistics ? nullptr : sum_g_xhat, range.rows, diff_src, range);
-  }
-  store(diff_gamma, 0, total_g_xhat, channels);
-  store(diff_beta, 0, total_g, channels);
+  do_backward(src, masked_by_dst ? dst : nullptr, diff_dst, diff_dst2, mean, variance, gamma, beta, diff_src,
+              diff_residual, diff_gamma, diff_beta, offsets, ghosts, constant_statistics);
 }
 
 void GhostBatchNorm::statistics(const View& src, int64_t rows, const View& partial) const {
   check_range(kKernel, "rows", rows, 1, spec_.batch);
   check_activation(kKernel, "src", src);
   check_channels(kKernel, "partial", partial, 2, DataType::f64);
-  double* const mean = partial.as<double>();
-  do_statistics(src, Range{0, rows, 0}, mean, mean + spec_.channels);
+  do_statistics(src, rows, partial);
 }
 
 void GhostBatchNorm::combine(const View& partials, const int32_t* rows, int32_t count, const View& mean,
@@ -184,27 +130,7 @@ void GhostBatchNorm::combine(const View& partials, const int32_t* rows, int32_t 
     places += static_cast<double>(rows[i]) * static_cast<double>(spec_.spatial());
   }
   if (places < 2) check_places(1);
-
-  const int64_t channels = spec_.channels;
-  double* const total_mean = sums_buffer.at_least(kKernel, 2 * channels);
-  double* const total_m2 = total_mean + channels;
-  std::copy_n(partials.as<double>(), 2 * channels, total_mean);
-  double n_a = static_cast<double>(rows[0]) * static_cast<double>(spec_.spatial());
-  for (int32_t i = 1; i < count; ++i) {
-    const double* const partial_mean = partials.as<double>() + 2 * i * channels;
-    const double* const partial_m2 = partial_mean + channels;
-    const double n_b = static_cast<double>(rows[i]) * static_cast<double>(spec_.spatial());
-    const double n = n_a + n_b;
-    for (int64_t c = 0; c < channels; ++c) {
-      const double delta = partial_mean[c] - total_mean[c];
-      total_mean[c] += delta * (n_b / n);
-      total_m2[c] += partial_m2[c] + delta * delta * (n_a * (n_b / n));
-    }
-    n_a = n;
-  }
-  for (int64_t c = 0; c < channels; ++c) total_m2[c] /= n_a;
-  store(mean, 0, total_mean, channels);
-  store(variance, 0, total_m2, channels);
+  do_combine(partials, rows, count, mean, variance);
 }
 
 void GhostBatchNorm::backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2,
@@ -226,9 +152,8 @@ void GhostBatchNorm::backward_sums(const View& src, const View* dst, const View&
   check_presence(kKernel, "diff_residual", diff_residual, spec_.residual);
   if (diff_residual != nullptr) check_activation(kKernel, "diff_residual", *diff_residual);
   check_channels(kKernel, "sums", sums, 2, DataType::f64);
-  double* const sum_g = sums.as<double>();
   do_backward_sums(src, masked_by_dst ? dst : nullptr, diff_dst, diff_dst2, mean, variance, gamma, beta, diff_residual,
-                   Range{0, rows, 0}, sum_g, sum_g + spec_.channels);
+                   rows, sums);
 }
 
 void GhostBatchNorm::backward_apply(const View& src, const View& diff_dst, const View& mean, const View& variance,
@@ -247,9 +172,7 @@ void GhostBatchNorm::backward_apply(const View& src, const View& diff_dst, const
   if (diff_residual != nullptr) check_activation(kKernel, "diff_residual", *diff_residual);
   check_channels(kKernel, "sums", sums, 2, DataType::f64);
   check_activation(kKernel, "diff_src", diff_src);
-  const double* const sum_g = sums.as<double>();
-  do_backward_apply(src, diff_dst, mean, variance, gamma, beta, diff_residual, sum_g, sum_g + spec_.channels,
-                    ghost_rows, diff_src, Range{0, rows, 0});
+  do_backward_apply(src, diff_dst, mean, variance, gamma, beta, diff_residual, sums, ghost_rows, rows, diff_src);
 }
 
 namespace {

@@ -104,11 +104,7 @@ void Samples::write_floats(int64_t first, int64_t rows, const float* src) {
 void Samples::write_labels(int64_t first, int64_t rows, const int32_t* labels) {
   check_pointer(kSamples, "labels", labels);
   check_range(kSamples, first, rows);
-  for (int64_t row = 0; row < rows; ++row) {
-    if (labels[row] < 0 || labels[row] >= classes_) {
-      fail(kSamples, text("labels in [0, ", classes_, ")"), text(labels[row], " in row ", first + row));
-    }
-  }
+  check_labels(kSamples, labels, rows, classes_, first);
   ++revision_;
   std::memcpy(labels_ + first, labels, static_cast<size_t>(rows) * sizeof(int32_t));
 }

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "common/dropout_mask.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 #include "cpu/simd_type.h"
@@ -29,15 +30,17 @@ class SimdElementwise final : public Elementwise {
     table("add", a.type).add(a.data, b.data, dst.data, elements, relu);
   }
 
-  void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, uint32_t threshold,
-                  double scale, const DropoutKey& key) const override {
+  void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, double rate,
+                  const DropoutKey& key) const override {
     const ElementwiseTable& kernels = table("dropout", src.type);
+    const uint32_t threshold = dropout_threshold(rate);
+    const auto scale = static_cast<float>(1.0 / (1.0 - rate));
     const int64_t row_bytes = row_elements * size_of(src.type);
-    // The counters of common/dropout_mask.h.
+    // The counters of dropout_words.
     for (int64_t row = 0; row < rows; ++row) {
       kernels.dropout(src.as<char>() + row * row_bytes, dst.as<char>() + row * row_bytes, row_elements, threshold,
-                      static_cast<float>(scale), key.seed, philox_stream(RandomPurpose::dropout, key.layer),
-                      static_cast<uint32_t>(key.step), static_cast<uint32_t>(key.first_row + row));
+                      scale, key.seed, philox_stream(RandomPurpose::dropout, key.layer), static_cast<uint32_t>(key.step),
+                      static_cast<uint32_t>(key.first_row + row));
     }
   }
 

@@ -1,3 +1,4 @@
+#include "common/host_ghost_batch_norm.h"
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 #include "cpu/simd_type.h"
@@ -6,10 +7,10 @@ namespace ghostbatch::cpu {
 namespace {
 
 /// Ghost batch norm on own SIMD: f32 and bf16 activations, f32 statistics.
-class SimdGhostBatchNorm final : public GhostBatchNorm {
+class SimdGhostBatchNorm final : public HostGhostBatchNorm {
  public:
   explicit SimdGhostBatchNorm(const GhostBatchNormSpec& spec)
-      : GhostBatchNorm(spec),
+      : HostGhostBatchNorm(spec),
         table_(*table_for("ghost_batch_norm", spec.type, simd_tables().ghost_batch_norm_f32,
                           simd_tables().ghost_batch_norm_bf16)),
         row_elements_(spec.spatial() * spec.channels),
@@ -18,21 +19,21 @@ class SimdGhostBatchNorm final : public GhostBatchNorm {
   const char* implementation() const override { return simd_implementation(); }
 
  private:
-  void do_statistics(const View& src, Range range, double* mean, double* m2) const override {
+  void range_statistics(const View& src, Range range, double* mean, double* m2) const override {
     table_.statistics(rows_of(src, range), range.rows * spec_.spatial(), spec_.channels, mean, m2);
   }
 
-  void do_normalize(const View& src, const View& mean, const View& variance, const View& gamma, const View& beta,
-                    const View* residual, const View& dst, Range range) const override {
+  void range_normalize(const View& src, const View& mean, const View& variance, const View& gamma, const View& beta,
+                       const View* residual, const View& dst, Range range) const override {
     NormCall call = call_on(src, mean, variance, gamma, beta, range);
     call.residual = residual == nullptr ? nullptr : rows_of(*residual, range);
     call.out = rows_of(dst, range);
     table_.normalize(call);
   }
 
-  void do_backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2, const View& mean,
-                        const View& variance, const View& gamma, const View& beta, const View* diff_residual,
-                        Range range, double* sum_g, double* sum_g_xhat) const override {
+  void range_backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2,
+                           const View& mean, const View& variance, const View& gamma, const View& beta,
+                           const View* diff_residual, Range range, double* sum_g, double* sum_g_xhat) const override {
     NormCall call = call_on(src, mean, variance, gamma, beta, range);
     call.dst = dst == nullptr ? nullptr : rows_of(*dst, range);
     call.diff_dst = rows_of(diff_dst, range);
@@ -41,10 +42,10 @@ class SimdGhostBatchNorm final : public GhostBatchNorm {
     table_.backward_sums(call, sum_g, sum_g_xhat);
   }
 
-  void do_backward_apply(const View& src, const View& diff_dst, const View& mean, const View& variance,
-                         const View& gamma, const View& beta, const View* diff_residual, const double* sum_g,
-                         const double* sum_g_xhat, int64_t ghost_rows, const View& diff_src,
-                         Range range) const override {
+  void range_backward_apply(const View& src, const View& diff_dst, const View& mean, const View& variance,
+                            const View& gamma, const View& beta, const View* diff_residual, const double* sum_g,
+                            const double* sum_g_xhat, int64_t ghost_rows, const View& diff_src,
+                            Range range) const override {
     NormCall call = call_on(src, mean, variance, gamma, beta, range);
     // With a residual, diff_residual holds g, masked already.
     call.relu = spec_.relu && diff_residual == nullptr;

@@ -5,6 +5,8 @@
 namespace ghostbatch::cpu {
 namespace {
 
+constexpr const char* kKernel = "softmax_cross_entropy";
+
 class SimdSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
  public:
   const char* implementation() const override { return simd_implementation(); }
@@ -12,8 +14,8 @@ class SimdSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
  private:
   void do_run(const View& logits, const View& labels, const View* weights, int64_t rows, int64_t classes,
               double label_smoothing, double scale, const View* diff_logits, LossResult& result) const override {
-    const SoftmaxTable& table =
-        *table_for("softmax_cross_entropy", logits.type, simd_tables().softmax_f32, simd_tables().softmax_bf16);
+    const SoftmaxTable& table = *table_for(kKernel, logits.type, simd_tables().softmax_f32, simd_tables().softmax_bf16);
+    check_labels(kKernel, labels.as<int32_t>(), rows, classes);
     result = LossResult{};
     result.loss =
         table.run(logits.data, labels.as<int32_t>(), weights == nullptr ? nullptr : weights->as<float>(), rows, classes,

@@ -39,8 +39,10 @@ class ReferenceElementwise final : public Elementwise {
     });
   }
 
-  void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, uint32_t threshold,
-                  double scale, const DropoutKey& key) const override {
+  void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, double rate,
+                  const DropoutKey& key) const override {
+    const uint32_t threshold = dropout_threshold(rate);
+    const double scale = 1.0 / (1.0 - rate);
     with_type("dropout", src.type, [&](auto element) {
       using T = decltype(element);
       for (int64_t row = 0; row < rows; ++row) {

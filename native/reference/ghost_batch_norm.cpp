@@ -1,21 +1,22 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/host_ghost_batch_norm.h"
 #include "reference/kernels.h"
 
 namespace ghostbatch::reference {
 namespace {
 
 template <typename T>
-class ReferenceGhostBatchNorm final : public GhostBatchNorm {
+class ReferenceGhostBatchNorm final : public HostGhostBatchNorm {
  public:
-  explicit ReferenceGhostBatchNorm(const GhostBatchNormSpec& spec) : GhostBatchNorm(spec) {}
+  explicit ReferenceGhostBatchNorm(const GhostBatchNormSpec& spec) : HostGhostBatchNorm(spec) {}
 
   const char* implementation() const override { return "loops"; }
 
  protected:
   // Two passes: the mean, then squared deviations from it.
-  void do_statistics(const View& src, Range range, double* mean, double* m2) const override {
+  void range_statistics(const View& src, Range range, double* mean, double* m2) const override {
     const T* const x = src.as<T>();
     const auto places = static_cast<double>(range.rows * spec_.spatial());
     std::fill_n(mean, spec_.channels, 0.0);
@@ -28,8 +29,8 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     });
   }
 
-  void do_normalize(const View& src, const View& mean, const View& variance, const View& gamma, const View& beta,
-                    const View* residual, const View& dst, Range range) const override {
+  void range_normalize(const View& src, const View& mean, const View& variance, const View& gamma, const View& beta,
+                       const View* residual, const View& dst, Range range) const override {
     const Normalized normalized(*this, src, mean, variance, gamma, beta, range);
     for_elements(range, [&](int64_t i, int64_t c) {
       double y = normalized.y(i, c);
@@ -38,9 +39,9 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     });
   }
 
-  void do_backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2, const View& mean,
-                        const View& variance, const View& gamma, const View& beta, const View* diff_residual,
-                        Range range, double* sum_g, double* sum_g_xhat) const override {
+  void range_backward_sums(const View& src, const View* dst, const View& diff_dst, const View* diff_dst2,
+                           const View& mean, const View& variance, const View& gamma, const View& beta,
+                           const View* diff_residual, Range range, double* sum_g, double* sum_g_xhat) const override {
     const Normalized normalized(*this, src, mean, variance, gamma, beta, range);
     std::fill_n(sum_g, spec_.channels, 0.0);
     std::fill_n(sum_g_xhat, spec_.channels, 0.0);
@@ -58,10 +59,10 @@ class ReferenceGhostBatchNorm final : public GhostBatchNorm {
     });
   }
 
-  void do_backward_apply(const View& src, const View& diff_dst, const View& mean, const View& variance,
-                         const View& gamma, const View& beta, const View* diff_residual, const double* sum_g,
-                         const double* sum_g_xhat, int64_t ghost_rows, const View& diff_src,
-                         Range range) const override {
+  void range_backward_apply(const View& src, const View& diff_dst, const View& mean, const View& variance,
+                            const View& gamma, const View& beta, const View* diff_residual, const double* sum_g,
+                            const double* sum_g_xhat, int64_t ghost_rows, const View& diff_src,
+                            Range range) const override {
     const Normalized normalized(*this, src, mean, variance, gamma, beta, range);
     const auto m = static_cast<double>(ghost_rows * spec_.spatial());
     for_elements(range, [&](int64_t i, int64_t c) {

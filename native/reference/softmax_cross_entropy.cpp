@@ -5,6 +5,8 @@
 namespace ghostbatch::reference {
 namespace {
 
+constexpr const char* kKernel = "softmax_cross_entropy";
+
 class ReferenceSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
  public:
   const char* implementation() const override { return "loops"; }
@@ -12,7 +14,8 @@ class ReferenceSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
  protected:
   void do_run(const View& logits, const View& labels, const View* weights, int64_t rows, int64_t classes,
               double label_smoothing, double scale, const View* diff_logits, LossResult& result) const override {
-    with_type("softmax_cross_entropy", logits.type, [&](auto element) {
+    check_labels(kKernel, labels.as<int32_t>(), rows, classes);
+    with_type(kKernel, logits.type, [&](auto element) {
       using T = decltype(element);
       for (int64_t row = 0; row < rows; ++row) {
         const T* const x = logits.as<T>() + row * classes;

@@ -38,8 +38,8 @@ class Elementwise : public Resource {
   virtual void do_relu(const View& src, const View& dst, int64_t elements) const = 0;
   virtual void do_relu_backward(const View& dst, const View& diff_dst, const View& diff_src, int64_t elements) const = 0;
   virtual void do_add(const View& a, const View& b, const View& dst, int64_t elements, bool relu) const = 0;
-  virtual void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, uint32_t threshold,
-                          double scale, const DropoutKey& key) const = 0;
+  virtual void do_dropout(const View& src, const View& dst, int64_t rows, int64_t row_elements, double rate,
+                          const DropoutKey& key) const = 0;
   virtual void do_zero(const View& dst, int64_t first, int64_t elements) const = 0;
   virtual void do_sign(const View& src, const View& dst, int64_t elements) const = 0;
 };
@@ -64,6 +64,7 @@ class SoftmaxCrossEntropy : public Resource {
 
  protected:
   SoftmaxCrossEntropy() = default;
+  /// Of one row at least; labels are to be checked, where they can be looked at.
   virtual void do_run(const View& logits, const View& labels, const View* weights, int64_t rows, int64_t classes,
                       double label_smoothing, double scale, const View* diff_logits, LossResult& result) const = 0;
 };

@@ -11,4 +11,10 @@ DeviceMemory::DeviceMemory(int64_t bytes) {
   bytes_ = bytes;
 }
 
+void DeviceMemory::reserve(int64_t bytes) {
+  if (bytes <= bytes_) return;
+  *this = DeviceMemory();  // before the other: both need not fit
+  *this = DeviceMemory(bytes);
+}
+
 }  // namespace ghostbatch::cuda

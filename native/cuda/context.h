@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "cuda/cublaslt.h"
 #include "cuda/cudnn.h"
@@ -64,7 +65,7 @@ class Context {
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  /// Error naming bytes needed and free.
+  /// NaN or anything; none for 0 bytes. Error naming bytes needed and free.
   explicit DeviceMemory(int64_t bytes);
   DeviceMemory(DeviceMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
@@ -80,6 +81,9 @@ class DeviceMemory {
   T* as(int64_t offset_bytes = 0) const {
     return reinterpret_cast<T*>(static_cast<char*>(data_) + offset_bytes);
   }
+  /// Grows to `bytes`, and loses what it held; nothing where it has as many. Kernels on the former memory are waited
+  /// for, as releasing does.
+  void reserve(int64_t bytes);
   int64_t bytes() const { return bytes_; }
 
  private:

@@ -44,9 +44,9 @@ void enqueue(const char* what, const Launch<Kernel>& job, Stream stream) {
 /// body(T()) for the element type T of activations.
 template <class Body>
 void with_type(const char* what, DataType type, const Body& body) {
+  check_kernel_type(what, type);
   if (type == DataType::f32) return body(float());
-  if (type == DataType::bf16) return body(uint16_t());
-  fail(what, "f32 or bf16 on the backend cuda", name_of(type));
+  return body(uint16_t());
 }
 
 /// The same for vectors.

@@ -889,9 +889,7 @@ inline void hold(Plan& plan, const Capacity& capacity, int64_t places, int64_t t
 /// How a norm runs: a fixed table by spec and capacity. Error where a launch cannot have as many blocks.
 inline Plan make_plan(const GhostBatchNormSpec& spec, const Capacity& capacity, Pass pass) {
   const char* const kernel = "ghost_batch_norm";
-  if (spec.type != DataType::f32 && spec.type != DataType::bf16) {
-    fail(kernel, "f32 or bf16 on the backend cuda", name_of(spec.type));
-  }
+  check_kernel_type(kernel, spec.type);
   check_range(kernel, "places", spec.batch * spec.spatial(), 1, kMostPlaces);
   check_range(kernel, "channels", spec.channels, 1, kMostPlaces);
   check_range(kernel, "ghosts", capacity.ghosts, 1, spec.batch);

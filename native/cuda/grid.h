@@ -3,10 +3,18 @@
 
 #include <cstdint>
 
+#include "common/check.h"
 #include "cuda/emulate.h"
 #include "cuda/runtime.h"
 
 namespace ghostbatch::cuda {
+
+/// Activations of a type that own kernels of this backend have.
+inline void check_kernel_type(const char* kernel, DataType type) {
+  if (type != DataType::f32 && type != DataType::bf16) {
+    fail(kernel, "f32 or bf16 on the backend cuda", name_of(type));
+  }
+}
 
 /// The rows of a batch that a pass runs: [first, first + count). In device memory, so that a captured graph can be
 /// replayed for others.

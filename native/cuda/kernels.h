@@ -7,6 +7,8 @@
 
 namespace ghostbatch::cuda {
 
+constexpr const char* kCudaKernels = "cuda";  // implementation of what runs own kernels
+
 // On cuDNN and cuBLASLt: affine.cpp, gemm_kernel.cpp.
 Affine* make_convolution(const Context& context, const ConvolutionSpec& spec, bool backward);
 Affine* make_linear(const Context& context, const LinearSpec& spec, bool backward);

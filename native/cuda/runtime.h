@@ -18,6 +18,7 @@ void set_device(int32_t ordinal);
 
 /// Device memory, at least 256 bytes aligned; null where too little is free.
 void* allocate_memory(int64_t bytes);
+/// Waits for what was enqueued on the GPU, as it may use this memory.
 void release_memory(void* data) noexcept;
 int64_t free_memory();
 /// Host memory that the GPU reads and writes by itself; null where there is none.

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "ghostbatch/philox.h"
-#include "tests/support.h"
+#include "tests/cuda_device.h"
 
 namespace ghostbatch::tests {
 namespace {
@@ -124,9 +124,9 @@ Loaded run(Device& device, LoadSpec spec, DataType type, const Images& images, c
 }
 
 TEST(BatchLoader, RefusesBadSpecs) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const auto refuse = [&](const std::function<void(LoadSpec&)>& change, const char* part) {
       LoadSpec spec;
       change(spec);
@@ -150,9 +150,9 @@ TEST(BatchLoader, RefusesBadSpecs) {
 }
 
 TEST(BatchLoader, RefusesBadArguments) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const LoadSpec spec = make_spec(Augmentation::flip, 4, 5, 3);
     const Images images = make_images(DataType::u8, 6, spec, 1);
     const auto kernel = own(device->batch_loader(spec));
@@ -183,7 +183,7 @@ TEST(BatchLoader, RefusesBadArguments) {
 }
 
 TEST(BatchLoader, MatchesTheFormulaOverTheGrid) {
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   const std::vector<int32_t> indices{5, 0, 39, 17, 5, 22, 8, 31};
   for (const Augmentation augmentation : {Augmentation::none, Augmentation::flip, Augmentation::crop_flip,
                                           Augmentation::pad_crop_flip, Augmentation::affine}) {
@@ -205,7 +205,7 @@ TEST(BatchLoader, MatchesTheFormulaOverTheGrid) {
           const Loaded exact = run(*reference, spec, DataType::f64, images, indices, augment);
           expect_close("dst", exact.dst, expected, Tolerance::kDouble);
           expect_equal("labels", exact.labels, labels);
-          for (Device* device : {reference.get(), cpu.get()}) {
+          for (Device* device : {reference.get(), cpu.get(), cuda.get()}) {
             const Loaded loaded = run(*device, spec, DataType::f32, images, indices, augment);
             expect_close("dst", loaded.dst, expected, Tolerance::kLoader);
             expect_equal("labels", loaded.labels, labels);
@@ -222,9 +222,9 @@ TEST(BatchLoader, MatchesTheFormulaOverTheGrid) {
 }
 
 TEST(BatchLoader, RefusesBadPerturbations) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto kernel = own(make_device(name)->batch_loader(make_spec(Augmentation::none, 4, 5, 3)));
+    const auto kernel = own(make_any_device(name)->batch_loader(make_spec(Augmentation::none, 4, 5, 3)));
     const Buffer dst(DataType::f32, 2 * 60), signs(DataType::u8, 2 * 60), floats(DataType::f32, 2 * 60);
     const auto refuse = [&](const Buffer& of, int64_t rows, double epsilon, const View& to, const char* part) {
       expect_error([&] { kernel->perturb(of.view(), rows, epsilon, to); }, part);
@@ -242,8 +242,8 @@ TEST(BatchLoader, RefusesBadPerturbations) {
 }
 
 TEST(BatchLoader, PerturbsByEpsilonOverTheDeviationOfEachChannel) {
-  for (const Backend& backend : all_backends()) {
-    const auto device = make_device(backend.name);
+  for (const Backend& backend : all_backends_and_cuda()) {
+    const auto device = make_any_device(backend.name);
     for (const int64_t channels : {1, 3, 4, 15, 16, 17}) {
       for (const int64_t width : {1, 5, 17}) {
         SCOPED_TRACE(::testing::Message() << describe(backend) << " channels " << channels << " width " << width);
@@ -274,9 +274,9 @@ TEST(BatchLoader, PerturbsByEpsilonOverTheDeviationOfEachChannel) {
   }
 }
 
-TEST(BatchLoader, PlacesAreTheSameOnBothBackends) {
+TEST(BatchLoader, PlacesAreTheSameOnAllBackends) {
   // Without scaling every value is a pixel: bit for bit, whatever the crop and flip.
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   for (const Augmentation augmentation :
        {Augmentation::none, Augmentation::flip, Augmentation::crop_flip, Augmentation::pad_crop_flip}) {
     LoadSpec spec;
@@ -287,15 +287,16 @@ TEST(BatchLoader, PlacesAreTheSameOnBothBackends) {
     const Images images = make_images(DataType::u8, 300, spec, 2);
     std::vector<int32_t> indices(300);
     for (int32_t i = 0; i < 300; ++i) indices[static_cast<size_t>(i)] = i;
-    expect_equal("dst", run(*cpu, spec, DataType::f32, images, indices, true).dst,
-                 run(*reference, spec, DataType::f32, images, indices, true).dst);
+    const Loaded expected = run(*reference, spec, DataType::f32, images, indices, true);
+    expect_equal("dst", run(*cpu, spec, DataType::f32, images, indices, true).dst, expected.dst);
+    expect_equal("dst on cuda", run(*cuda, spec, DataType::f32, images, indices, true).dst, expected.dst);
   }
 }
 
 TEST(BatchLoader, DrawsDependOnTheSampleNotOnTheBatch) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const LoadSpec spec = make_spec(Augmentation::pad_crop_flip, 8, 8, 3);
     const Images images = make_images(DataType::u8, 40, spec, 3);
     const Loaded together = run(*device, spec, DataType::f32, images, {30, 4, 12, 4}, true);
@@ -317,7 +318,7 @@ TEST(BatchLoader, DrawsDependOnTheSampleNotOnTheBatch) {
 
 TEST(BatchLoader, AffineOfRowsAndPixelsOfAnyLength) {
   // Wider than what is done at a time, in pixels or in channels of one.
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   struct Shape {
     int64_t height, width, channels;
   };
@@ -333,11 +334,14 @@ TEST(BatchLoader, AffineOfRowsAndPixelsOfAnyLength) {
         const std::vector<double> image = formula(spec, images, index, true);
         expected.insert(expected.end(), image.begin(), image.end());
       }
-      for (Device* device : {reference.get(), cpu.get()}) {
+      for (Device* device : {reference.get(), cpu.get(), cuda.get()}) {
         expect_close("dst", run(*device, spec, DataType::f32, images, {3, 0, 4}, true).dst, expected,
                      Tolerance::kLoader);
       }
-      expect_close("dst", run(*cpu, spec, DataType::bf16, images, {3, 0, 4}, true).dst, expected, Tolerance::kBfloat16);
+      for (Device* device : {cpu.get(), cuda.get()}) {
+        expect_close("dst", run(*device, spec, DataType::bf16, images, {3, 0, 4}, true).dst, expected,
+                     Tolerance::kBfloat16);
+      }
     }
   }
 }
@@ -347,7 +351,7 @@ TEST(BatchLoader, AffineTurnsAboutTheCentreThenShifts) {
   // (clockwise, rows going down), then shifted. Bilinear values are exact there, within and after the map.
   constexpr int64_t kSize = 33;
   constexpr double kCentre = 16, kDown = 2, kRight = 5;
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   LoadSpec spec;
   spec.height = spec.width = kSize;
   spec.augmentation = Augmentation::affine;
@@ -371,7 +375,7 @@ TEST(BatchLoader, AffineTurnsAboutTheCentreThenShifts) {
     const Philox4 w = philox(kSeed, (3u << 24) | kEpoch, static_cast<uint32_t>(number), 0, 0);
     const double angle = u(w.v[1]) * M_PI;
     const double down = u(w.v[2]) * 0.1 * kSize, right = u(w.v[3]) * 0.1 * kSize;
-    for (Device* device : {reference.get(), cpu.get()}) {
+    for (Device* device : {reference.get(), cpu.get(), cuda.get()}) {
       const std::vector<double> dst = run(*device, spec, DataType::f32, images, {0}, true).dst;
       for (const double y : {12.0, 15.5, 16.0, 19.25}) {
         for (const double x : {11.5, 16.0, 17.75, 20.0}) {
@@ -392,10 +396,10 @@ TEST(BatchLoader, AffineTurnsAboutTheCentreThenShifts) {
 
 TEST(BatchLoader, DrawsFollowTheSampleToItsRow) {
   // A room that holds samples 30, 4 and 12 of a data set gives what the whole of it gives for them.
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     for (const Augmentation augmentation : {Augmentation::pad_crop_flip, Augmentation::affine}) {
       SCOPED_TRACE(name);
-      const auto device = make_device(name);
+      const auto device = make_any_device(name);
       const LoadSpec spec = make_spec(augmentation, 8, 8, 3);
       const Images whole = make_images(DataType::u8, 40, spec, 3);
       const std::vector<int32_t> numbers{30, 4, 12};

@@ -1,38 +1,27 @@
-// A CUDA device for tests: on memory of the host and stand-ins of NVIDIA's libraries, or, where GHOSTBATCH_TEST_DEVICE
-// names one, a real one.
+// The CUDA backend beside the others, for tests that run all of them: its kernels on the host, on the runtime of
+// cuda_runtime.cpp and stand-ins of NVIDIA's libraries.
 #pragma once
-
-#include <dlfcn.h>
-
-#include <cstdlib>
-#include <memory>
 
 #include "cuda/device.h"
 #include "tests/support.h"
 
 namespace ghostbatch::tests {
 
-/// The stand-ins, opened as the real libraries would be; never closed.
-struct CudaLibraries {
-  cuda::Cudnn cudnn{GHOSTBATCH_FAKES "/good"};
-  cuda::CublasLt cublaslt{GHOSTBATCH_FAKES "/good", 13};
+/// GPU 0 of the tests. Never destroyed.
+const cuda::Context& cuda_context();
 
-  static const CudaLibraries& get() {
-    static const CudaLibraries& libraries = *new CudaLibraries();
-    return libraries;
-  }
-};
+/// A device on that GPU.
+Owned<Device> make_cuda_device();
 
-/// Name of the real device that tests are to use; null: none.
-inline const char* real_cuda_device() {
-  const char* const name = std::getenv("GHOSTBATCH_TEST_DEVICE");
-  return name != nullptr && *name != 0 ? name : nullptr;
-}
+/// As make_device, "cuda" among the names.
+Owned<Device> make_any_device(const char* name);
 
-inline Owned<Device> make_cuda_device() {
-  if (real_cuda_device() != nullptr) return make_device(real_cuda_device());
-  const CudaLibraries& libraries = CudaLibraries::get();
-  return own<Device>(new cuda::CudaDevice(0, libraries.cudnn, libraries.cublaslt, {}, "a stand-in"));
-}
+constexpr const char* kAllDevices[] = {"reference", "cpu", "cuda"};
+
+/// all_backends, and cuda.
+std::vector<Backend> all_backends_and_cuda();
+
+/// Name of the real GPU that whole engines are to be tested on, by GHOSTBATCH_TEST_DEVICE; null: none.
+const char* real_gpu();
 
 }  // namespace ghostbatch::tests

@@ -1,5 +1,5 @@
 // Whole steps of the CUDA backend against those of the reference: every kind of operation, every way in which ghosts
-// meet micro-batches, captured passes and uncaptured ones. On stand-ins, or on the GPU that GHOSTBATCH_TEST_DEVICE names.
+// meet micro-batches, captured passes and uncaptured ones. On the host, or on the GPU that GHOSTBATCH_TEST_DEVICE names.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -12,6 +12,10 @@
 
 namespace ghostbatch::tests {
 namespace {
+
+Owned<Device> make_gpu() {
+  return real_gpu() != nullptr ? make_device(real_gpu()) : make_cuda_device();
+}
 
 /// What a step gives, on the host.
 struct Outcome {
@@ -90,7 +94,7 @@ void expect_steps_of_the_reference(Builder& network, const Cut& cut, int64_t gho
   SCOPED_TRACE(testing::Message() << cut << ", ghosts of " << ghost);
   constexpr int64_t kCount = 53;
   const Owned<Samples> samples = random_samples(kCount);
-  Session cuda(make_cuda_device(), type, network, 1, cut, ghost, true, true);
+  Session cuda(make_gpu(), type, network, 1, cut, ghost, true, true);
   Session reference("reference", type, network, 1, cut, ghost, true, true);
   uint64_t number = 0;
   for (const NormMode mode : {NormMode::train, NormMode::batch_statistics, NormMode::running, NormMode::train}) {
@@ -144,7 +148,7 @@ TEST(CudaEngine, ReplayedPassesHaveTheBitsOfUncapturedOnes) {
   const Owned<Samples> samples = random_samples(53);
   for (const Cut& cut : {Cut(8), Cut(3), Cut(3, true)}) {
     Builder network = residual_network();
-    Session replaying(make_cuda_device(), DataType::f32, network, 1, cut, 8);
+    Session replaying(make_gpu(), DataType::f32, network, 1, cut, 8);
     for (uint64_t number = 0; number < 6; ++number) {
       StepSpec spec;
       spec.ghost = 8;
@@ -154,7 +158,7 @@ TEST(CudaEngine, ReplayedPassesHaveTheBitsOfUncapturedOnes) {
       spec.momentum = 0.1 + 0.1 * static_cast<double>(number);
       const int64_t batch = number % 2 == 0 ? 32 : 29;
       const std::vector<int32_t> indices = rows_of(batch, static_cast<int32_t>(number), 53);
-      Session fresh(make_cuda_device(), DataType::f32, network, 1, cut, 8);
+      Session fresh(make_gpu(), DataType::f32, network, 1, cut, 8);
       std::vector<double> parameters = network.initial(static_cast<uint32_t>(number));
       const std::vector<double> running = replaying.running();
       fresh.set(parameters);
@@ -168,7 +172,7 @@ TEST(CudaEngine, ReplayedPassesHaveTheBitsOfUncapturedOnes) {
 
 TEST(CudaEngine, SamplesThatChangeAreReadAgain) {
   Builder network = plain_network();
-  Session cuda(make_cuda_device(), DataType::f32, network, 1, Cut(8), 0);
+  Session cuda(make_gpu(), DataType::f32, network, 1, Cut(8), 0);
   Session reference("reference", DataType::f32, network, 1, Cut(8), 0);
   const Owned<Samples> a = random_samples(16, 1), b = random_samples(20, 2);
   StepSpec spec;
@@ -190,7 +194,7 @@ TEST(CudaEngine, PartNormsAreThoseOfTheReference) {
   const Owned<Samples> samples = random_samples(53);
   for (const Cut& cut : {Cut(8), Cut(16), Cut(4, true)}) {
     Builder network = residual_network();
-    Session cuda(make_cuda_device(), DataType::f32, network, 1, cut, 8);
+    Session cuda(make_gpu(), DataType::f32, network, 1, cut, 8);
   Session reference("reference", DataType::f32, network, 1, cut, 8);
     StepSpec spec;
     spec.ghost = 8;
@@ -210,7 +214,7 @@ TEST(CudaEngine, PartNormsAreThoseOfTheReference) {
 TEST(CudaEngine, TheAdversaryIsThatOfTheReference) {
   const Owned<Samples> samples = random_samples(53);
   Builder network = residual_network();
-  Session cuda(make_cuda_device(), DataType::f32, network, 1, Cut(8), 8, true, true);
+  Session cuda(make_gpu(), DataType::f32, network, 1, Cut(8), 8, true, true);
   Session reference("reference", DataType::f32, network, 1, Cut(8), 8, true, true);
   StepSpec spec;
   spec.ghost = 8;
@@ -231,8 +235,8 @@ TEST(CudaEngine, TheAdversaryIsThatOfTheReference) {
 TEST(CudaEngine, AProfileCountsEveryCallAndChangesNoBits) {
   const Owned<Samples> samples = random_samples(53);
   Builder network = residual_network();
-  Session plain(make_cuda_device(), DataType::f32, network, 1, Cut(8), 8);
-  Session profiled(make_cuda_device(), DataType::f32, network, 1, Cut(8), 8);
+  Session plain(make_gpu(), DataType::f32, network, 1, Cut(8), 8);
+  Session profiled(make_gpu(), DataType::f32, network, 1, Cut(8), 8);
   StepSpec spec;
   spec.ghost = 8;
   const std::vector<int32_t> indices = rows_of(32, 0, 53);
@@ -255,7 +259,7 @@ TEST(CudaEngine, AProfileCountsEveryCallAndChangesNoBits) {
 TEST(CudaEngine, RefusesBadStepsAndGoesOn) {
   const Owned<Samples> samples = random_samples(53);
   Builder network = residual_network();
-  Session s(make_cuda_device(), DataType::f32, network, 1, Cut(8), 8);
+  Session s(make_gpu(), DataType::f32, network, 1, Cut(8), 8);
   StepSpec spec;
   spec.ghost = 8;
   const std::vector<int32_t> indices = rows_of(32, 0, 53);
@@ -269,12 +273,12 @@ TEST(CudaEngine, RefusesBadStepsAndGoesOn) {
 }
 
 TEST(CudaEngine, AllocatesNothingInTheSteadyStateAndGivesAllBack) {
-  if (real_cuda_device() != nullptr) GTEST_SKIP() << "counts the memory of the stand-in";
+  if (real_gpu() != nullptr) GTEST_SKIP() << "counts the memory of the stand-in";
   const int64_t before = device_memory_in_use();
   {
     const Owned<Samples> samples = random_samples(53);
     Builder network = residual_network();
-    Session s(make_cuda_device(), DataType::f32, network, 1, Cut(8), 8);
+    Session s(make_gpu(), DataType::f32, network, 1, Cut(8), 8);
     StepSpec spec;
     spec.ghost = 8;
     run(s, *samples, rows_of(32, 0, 53), spec);
@@ -287,9 +291,9 @@ TEST(CudaEngine, AllocatesNothingInTheSteadyStateAndGivesAllBack) {
 }
 
 TEST(CudaEngine, WhatCannotFitIsRefusedBeforeItIsAllocated) {
-  if (real_cuda_device() != nullptr) GTEST_SKIP() << "limits the memory of the stand-in";
+  if (real_gpu() != nullptr) GTEST_SKIP() << "limits the memory of the stand-in";
   Builder network = residual_network();
-  const Owned<Device> device = make_cuda_device();
+  const Owned<Device> device = make_gpu();
   const Owned<Lanes> lanes = own(Lanes::create(1));
   EngineSpec spec;
   spec.micro_batch = 8;

@@ -2,7 +2,7 @@
 #include "ghostbatch/elementwise.h"
 
 #include "ghostbatch/philox.h"
-#include "tests/support.h"
+#include "tests/cuda_device.h"
 
 namespace ghostbatch::tests {
 namespace {
@@ -23,9 +23,9 @@ std::vector<double> one_longer(std::vector<double> values) {
 }
 
 TEST(Elementwise, RefusesBadArguments) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const auto kernel = own(device->elementwise());
     const Buffer x(DataType::f32, 8), y(DataType::f32, 8), small(DataType::f32, 4), bytes(DataType::u8, 8);
     const View v = x.view(), w = y.view();
@@ -52,16 +52,19 @@ TEST(Elementwise, RefusesBadArguments) {
     key.first_row = -1;
     expect_error([&] { kernel->dropout(v, w, 2, 4, 0.5, key); }, "first_row in [0,");
   }
-  const auto cpu = own(make_device("cpu")->elementwise());
-  const Buffer doubles(DataType::f64, 8);
-  expect_error([&] { cpu->relu(doubles.view(), doubles.view(), 8); }, "f64");
-  expect_error([&] { cpu->add(doubles.view(), doubles.view(), doubles.view(), 8, false); }, "f64");
+  for (const char* name : {"cpu", "cuda"}) {
+    const auto kernel = own(make_any_device(name)->elementwise());
+    const Buffer doubles(DataType::f64, 8);
+    expect_error([&] { kernel->relu(doubles.view(), doubles.view(), 8); }, "f64");
+    expect_error([&] { kernel->add(doubles.view(), doubles.view(), doubles.view(), 8, false); }, "f64");
+    expect_error([&] { kernel->zero(doubles.view(), 0, 8); }, "f64");
+  }
 }
 
 TEST(Elementwise, RectifiesAndMasks) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_device(backend.name)->elementwise());
+    const auto kernel = own(make_any_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
       Random random(static_cast<uint32_t>(n));
       std::vector<double> values = random.values(n), gradient = random.values(n), expected = values;
@@ -86,9 +89,9 @@ TEST(Elementwise, RectifiesAndMasks) {
 }
 
 TEST(Elementwise, AddsAndZeroes) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_device(backend.name)->elementwise());
+    const auto kernel = own(make_any_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
       for (const bool relu : {false, true}) {
         Random random(static_cast<uint32_t>(n));
@@ -114,9 +117,9 @@ TEST(Elementwise, AddsAndZeroes) {
 }
 
 TEST(Elementwise, GivesSigns) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_device(backend.name)->elementwise());
+    const auto kernel = own(make_any_device(backend.name)->elementwise());
     for (const int64_t n : kSizes) {
       Random random(static_cast<uint32_t>(n));
       std::vector<double> values = random.values(n);
@@ -135,9 +138,9 @@ TEST(Elementwise, GivesSigns) {
 }
 
 TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_device(backend.name)->elementwise());
+    const auto kernel = own(make_any_device(backend.name)->elementwise());
     for (const int64_t row_elements : {1, 3, 16, 17, 64, 129}) {
       for (const double rate : {0.0, 0.25, 0.5, 0.999}) {
         const int64_t rows = 5;
@@ -176,8 +179,8 @@ TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
 }
 
 TEST(Dropout, IsOneMaskHoweverTheBatchIsCut) {
-  for (const Backend& backend : all_backends()) {
-    const auto kernel = own(make_device(backend.name)->elementwise());
+  for (const Backend& backend : all_backends_and_cuda()) {
+    const auto kernel = own(make_any_device(backend.name)->elementwise());
     const DataType type = backend.type;
     Random random(2);
     const Buffer src(type, random.values(6 * 21)), whole(type, 6 * 21), part(type, 2 * 21);
@@ -264,9 +267,9 @@ SoftmaxData make_softmax(int64_t rows, int64_t classes, double label_smoothing, 
 }
 
 TEST(SoftmaxCrossEntropy, RefusesBadArguments) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const auto kernel = own(device->softmax_cross_entropy());
     const Buffer logits(DataType::f32, std::vector<double>(12, 0.0)), weights(DataType::f32, 2);
     const Buffer labels(DataType::s32, std::vector<double>{0, 3, 1}),
@@ -290,13 +293,15 @@ TEST(SoftmaxCrossEntropy, RefusesBadArguments) {
     refuse(x, y, nullptr, 3, 4, 0, INFINITY, nullptr, "a finite scale");
     refuse(x, y, nullptr, 3, 4, 0, 1, &w, "diff_logits of at least 12 f32");
     refuse(y, y, nullptr, 1, 3, 0, 1, nullptr, "got s32");
+    EXPECT_EQ(result.loss, 0);
+    EXPECT_EQ(result.correct, 0);
   }
 }
 
 TEST(SoftmaxCrossEntropy, MatchesTheFormulaOverTheGrid) {
   uint32_t seed = 1;
-  for (const Backend& backend : all_backends()) {
-    const auto device = make_device(backend.name);
+  for (const Backend& backend : all_backends_and_cuda()) {
+    const auto device = make_any_device(backend.name);
     for (const int64_t rows : {1, 7}) {
       for (const int64_t classes : {1, 2, 3, 10, 15, 16, 17, 100, 1000}) {
         for (const double smoothing : {0.0, 0.1}) {
@@ -325,9 +330,9 @@ TEST(SoftmaxCrossEntropy, MatchesTheFormulaOverTheGrid) {
 }
 
 TEST(SoftmaxCrossEntropy, HoldsAtExtremes) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     SoftmaxData data = make_softmax(1, 17, 0, false, 1);
     // Far apart: no overflow, and the loss is the distance.
     std::fill(data.logits.begin(), data.logits.end(), -9984.0);  // bf16 holds it

@@ -1,13 +1,14 @@
 // Fused ghost batch norm against the unfused formula in double.
+#include "tests/cuda_device.h"
 #include "tests/ghost_batch_norm_cases.h"
 
 namespace ghostbatch::tests {
 namespace {
 
 TEST(GhostBatchNorm, RefusesBadSpecs) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const auto refuse = [&](const std::function<void(GhostBatchNormSpec&)>& change, const char* part) {
       GhostBatchNormSpec spec;
       spec.batch = 4;
@@ -26,13 +27,15 @@ TEST(GhostBatchNorm, RefusesBadSpecs) {
   }
   GhostBatchNormSpec spec;
   spec.type = DataType::f64;
-  expect_error([&] { own(make_device("cpu")->ghost_batch_norm(spec)); }, "f64");
+  for (const char* name : {"cpu", "cuda"}) {
+    expect_error([&] { own(make_any_device(name)->ghost_batch_norm(spec)); }, "f64");
+  }
 }
 
 TEST(GhostBatchNorm, RefusesBadGhosts) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     GhostBatchNormSpec spec;
     spec.batch = 6;
     spec.channels = 3;
@@ -87,7 +90,7 @@ TEST(GhostBatchNorm, RefusesBadGhosts) {
 }
 
 TEST(GhostBatchNorm, MatchesTheFormulaOverTheGrid) {
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   uint32_t seed = 1;
   for (const NormCase& test : grid()) {
     SCOPED_TRACE(describe(test));
@@ -98,11 +101,12 @@ TEST(GhostBatchNorm, MatchesTheFormulaOverTheGrid) {
     specified.largest_sum = expected.largest_sum;
     expect_all_close(specified, expected, Tolerance::kNorm);
     expect_all_close(run(*cpu, DataType::f32, test, data), specified, Tolerance::kNormBlocks);
+    expect_all_close(run(*cuda, DataType::f32, test, data), specified, Tolerance::kNormBlocks);
   }
 }
 
 TEST(GhostBatchNorm, RoundsToBfloat16AsTheReferenceDoes) {
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   uint32_t seed = 1;
   for (const NormCase& test : grid()) {
     SCOPED_TRACE(describe(test));
@@ -112,6 +116,7 @@ TEST(GhostBatchNorm, RoundsToBfloat16AsTheReferenceDoes) {
     specified.largest_sum = expected.largest_sum;
     expect_all_close(specified, expected, Tolerance::kBfloat16);
     expect_close_in_bfloat16("dst", specified.dst, rounded(DataType::bf16, expected.dst), Tolerance::kNorm);
+    expect_all_close_in_bfloat16(run(*cuda, DataType::bf16, test, data), specified);
     if (!cpu->supports(DataType::bf16)) continue;
     expect_all_close_in_bfloat16(run(*cpu, DataType::bf16, test, data), specified);
   }
@@ -130,9 +135,9 @@ TEST(GhostBatchNorm, HoldsFarOffCentre) {
 }
 
 TEST(GhostBatchNorm, TakesAConstantChannel) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     NormCase test = make_case(4, 3, 3, 17, {2, 2});
     NormData data = make_data(test, 0, 3, backend.type);
     for (size_t i = 0; i < data.src.size(); i += 17) data.src[i] = 1232;  // bf16 holds it
@@ -145,9 +150,9 @@ TEST(GhostBatchNorm, TakesAConstantChannel) {
 }
 
 TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     NormCase both = make_case(7, 3, 2, 19, {4, 3});
     both.spec.relu = true;
     const NormData data = make_data(both, 2, 11);
@@ -179,7 +184,7 @@ TEST(GhostBatchNorm, GhostsDoNotTouchOneAnother) {
 TEST(GhostBatchNorm, HasTheSameBitsBeyondTheCaches) {
   for (const Backend& backend : all_backends()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     for (const int64_t channels : {3, 16, 80}) {
       NormCase small = make_case(10, 5, 4, channels, {4, 3, 3});
       small.spec.relu = true;
@@ -201,9 +206,9 @@ TEST(GhostBatchNorm, HasTheSameBitsBeyondTheCaches) {
 }
 
 TEST(GhostBatchNorm, MaskOfBackwardIsThatOfForward) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     const DataType type = backend.type, parameter = parameter_type(type);
     for (const int64_t channels : {1, 16, 17, 64}) {
       GhostBatchNormSpec spec;
@@ -312,7 +317,7 @@ NormResult run_spanning(Device& device, DataType type, const NormCase& test, con
 }
 
 TEST(GhostBatchNorm, AGhostThatSpansMicroBatchesIsOneGhost) {
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
   uint32_t seed = 9000;
   for (const int64_t channels : {1, 16, 17, 64}) {
     for (int variant = 0; variant < 4; ++variant) {
@@ -327,13 +332,16 @@ TEST(GhostBatchNorm, AGhostThatSpansMicroBatchesIsOneGhost) {
         const double tolerance = sigmas > 1 ? Tolerance::kNormOffCentre : Tolerance::kNormBlocks;
         expect_all_close(run_spanning(*reference, DataType::f64, test, data, {5, 5, 3}), expected,
                          Tolerance::kRounded /* sums come as f32 */);
-        expect_all_close(run_spanning(*cpu, DataType::f32, test, data, {5, 5, 3}), expected, tolerance);
-        expect_all_close(run_spanning(*cpu, DataType::f32, test, data, {1, 6, 6}), expected, tolerance);
+        for (Device* device : {cpu.get(), cuda.get()}) {
+          expect_all_close(run_spanning(*device, DataType::f32, test, data, {5, 5, 3}), expected, tolerance);
+          expect_all_close(run_spanning(*device, DataType::f32, test, data, {1, 6, 6}), expected, tolerance);
+        }
         if (sigmas > 1) continue;
         const NormData narrow = make_data(test, sigmas, seed++, DataType::bf16);
         NormResult whole = run(*reference, DataType::bf16, test, narrow);
         whole.largest_sum = formula(test, narrow).largest_sum;
         expect_all_close_in_bfloat16(run_spanning(*reference, DataType::bf16, test, narrow, {5, 5, 3}), whole);
+        expect_all_close_in_bfloat16(run_spanning(*cuda, DataType::bf16, test, narrow, {5, 5, 3}), whole);
         if (!cpu->supports(DataType::bf16)) continue;
         expect_all_close_in_bfloat16(run_spanning(*cpu, DataType::bf16, test, narrow, {5, 5, 3}), whole);
       }
@@ -345,7 +353,7 @@ TEST(GhostBatchNorm, OneGhostIsBatchNormBitForBit) {
   for (const Backend& backend : all_backends()) {
     if (backend.type == DataType::f64) continue;  // `run_spanning` gives sums as f32
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     for (const int64_t channels : {3, 16, 17}) {
       for (const bool residual : {false, true}) {
         NormCase test = make_case(13, 4, 3, channels, {13});
@@ -353,6 +361,57 @@ TEST(GhostBatchNorm, OneGhostIsBatchNormBitForBit) {
         test.spec.residual = residual;
         const NormData data = make_data(test, 3, 77);
         expect_same_bits(run_spanning(*device, backend.type, test, data, {13}), run(*device, backend.type, test, data));
+      }
+    }
+  }
+}
+
+TEST(GhostBatchNorm, ConstantStatisticsMayBeThoseOfEachGhost) {
+  for (const Backend& backend : all_backends_and_cuda()) {
+    SCOPED_TRACE(describe(backend));
+    const auto device = make_any_device(backend.name);
+    for (const int64_t channels : {16, 17}) {
+      for (const bool residual : {false, true}) {
+        NormCase both = make_case(8, 3, 2, channels, {4, 3});
+        both.spec.relu = true;
+        both.spec.residual = residual;
+        NormData data = make_data(both, 1, 31, backend.type);
+        const NormResult measured = formula(both, data);
+        data.mean = rounded(DataType::f32, measured.mean);
+        data.variance = rounded(DataType::f32, measured.variance);
+        both.constant_statistics = true;
+        const NormResult together = run(*device, backend.type, both, data);
+        std::vector<double> diff_gamma(static_cast<size_t>(channels)), diff_beta(diff_gamma);
+        const double tolerance = backend.type == DataType::bf16 ? Tolerance::kBfloat16 : Tolerance::kNormBlocks;
+        for (size_t ghost = 0; ghost < 2; ++ghost) {
+          // The rows of a ghost alone, with its statistics.
+          NormCase alone = make_case(both.offsets[ghost + 1] - both.offsets[ghost], 3, 2, channels,
+                                     {both.offsets[ghost + 1] - both.offsets[ghost]});
+          alone.spec.relu = true;
+          alone.spec.residual = residual;
+          alone.constant_statistics = true;
+          NormData part = data;
+          const auto slice = [](const std::vector<double>& values, int64_t from, int64_t size) {
+            return values.empty() ? values : std::vector<double>(values.begin() + from, values.begin() + from + size);
+          };
+          const int64_t first = both.offsets[ghost] * both.spec.spatial() * channels, count = alone.used();
+          for (auto* values : {&part.src, &part.residual, &part.diff_dst, &part.diff_dst2}) {
+            *values = slice(*values, first, count);
+          }
+          for (auto* values : {&part.mean, &part.variance}) {
+            *values = slice(*values, static_cast<int64_t>(ghost) * channels, channels);
+          }
+          const NormResult expected = formula(alone, part);
+          expect_close("dst", slice(together.dst, first, count), expected.dst, tolerance);
+          expect_close("diff_src", slice(together.diff_src, first, count), expected.diff_src, tolerance);
+          expect_close("diff_residual", slice(together.diff_residual, first, count), expected.diff_residual, tolerance);
+          for (size_t c = 0; c < diff_gamma.size(); ++c) {
+            diff_gamma[c] += expected.diff_gamma[c];
+            diff_beta[c] += expected.diff_beta[c];
+          }
+        }
+        expect_close_in(measured.largest_sum, "diff_gamma", together.diff_gamma, diff_gamma, tolerance);
+        expect_close_in(measured.largest_sum, "diff_beta", together.diff_beta, diff_beta, tolerance);
       }
     }
   }
@@ -395,9 +454,9 @@ TEST(GhostBatchNorm, GradientsAreThoseOfDifferences) {
 }
 
 TEST(GhostBatchNorm, HasTheSameBitsTwiceAndInPlace) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     const DataType type = backend.type, parameter = parameter_type(type);
     for (const bool residual : {false, true}) {
       NormCase test = make_case(12, 7, 5, 17, {5, 4, 3});

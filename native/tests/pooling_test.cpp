@@ -1,6 +1,6 @@
 #include "ghostbatch/pooling.h"
 
-#include "tests/support.h"
+#include "tests/cuda_device.h"
 
 namespace ghostbatch::tests {
 namespace {
@@ -137,9 +137,9 @@ std::string describe(const PoolSpec& spec) {
 }
 
 TEST(Pooling, RefusesBadSpecsAndArguments) {
-  for (const char* name : {"reference", "cpu"}) {
+  for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto device = make_device(name);
+    const auto device = make_any_device(name);
     const auto good = [] {
       PoolSpec spec;
       spec.batch = 2;
@@ -179,8 +179,8 @@ TEST(Pooling, RefusesBadSpecsAndArguments) {
 }
 
 TEST(Pooling, MatchesTheFormulaOverTheGrid) {
-  const auto reference = make_device("reference"), cpu = make_device("cpu");
-  const std::vector<Backend> backends = all_backends();
+  const auto reference = make_device("reference"), cpu = make_device("cpu"), cuda = make_any_device("cuda");
+  const std::vector<Backend> backends = all_backends_and_cuda();
   uint32_t seed = 1;
   for (const PoolSpec& spec : grid()) {
     for (const int64_t rows : {spec.batch, spec.batch - 1}) {
@@ -193,7 +193,8 @@ TEST(Pooling, MatchesTheFormulaOverTheGrid) {
       for (const Backend& backend : backends) {
         SCOPED_TRACE(describe(backend));
         const DataType type = backend.type;
-        Device& device = backend.name == std::string("cpu") ? *cpu : *reference;
+        const std::string name = backend.name;
+        Device& device = name == "cpu" ? *cpu : name == "cuda" ? *cuda : *reference;
         const PoolResult actual = run(device, spec, type, src, diff_dst, rows);
         const double tolerance = type == DataType::f64 ? Tolerance::kDouble : Tolerance::kPooling;
         expect_close_as(type, "dst", actual.dst, rounded(type, expected.dst),
@@ -207,9 +208,9 @@ TEST(Pooling, MatchesTheFormulaOverTheGrid) {
 }
 
 TEST(Pooling, LetsNaNWinAMaximum) {
-  for (const Backend& backend : all_backends()) {
+  for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto device = make_device(backend.name);
+    const auto device = make_any_device(backend.name);
     for (const int64_t channels : {1, 16, 17}) {
       PoolSpec spec;
       spec.height = spec.width = 4;
@@ -233,8 +234,8 @@ TEST(Pooling, LetsNaNWinAMaximum) {
 
 TEST(Pooling, GivesTheLeastOfTheLowest) {
   // Nothing but -infinity: a maximum that started from a finite number would be wrong.
-  for (const Backend& backend : all_backends()) {
-    const auto device = make_device(backend.name);
+  for (const Backend& backend : all_backends_and_cuda()) {
+    const auto device = make_any_device(backend.name);
     PoolSpec spec;
     spec.height = spec.width = 2;
     spec.channels = 17;
@@ -250,8 +251,8 @@ TEST(Pooling, GivesTheLeastOfTheLowest) {
 
 TEST(Pooling, TakesAnyWorkspaceWithoutLeavingItsMemory) {
   // Bytes that no forward made: the guards of the buffers watch.
-  for (const char* name : {"reference", "cpu"}) {
-    const auto device = make_device(name);
+  for (const char* name : kAllDevices) {
+    const auto device = make_any_device(name);
     for (const PoolSpec& spec : grid()) {
       if (spec.kind != PoolKind::max) continue;
       SCOPED_TRACE(::testing::Message() << name << " " << describe(spec));

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "common/block_vector_kernels.h"
 #include "common/memory.h"
 #include "ghostbatch/device.h"
 
@@ -10,6 +11,8 @@ namespace ghostbatch {
 
 class HostDevice : public Device {
  public:
+  BlockVectorKernels* vector_kernels() override = 0;
+
   void* allocate(int64_t bytes) override { return allocate_huge(bytes); }
   void release(void* data, int64_t bytes) override { release_huge(data, bytes); }
   int64_t available_bytes() const override { return available_memory(); }

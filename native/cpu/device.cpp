@@ -70,7 +70,7 @@ SoftmaxCrossEntropy* CpuDevice::softmax_cross_entropy() {
 BatchLoader* CpuDevice::batch_loader(const LoadSpec& spec) {
   return make_batch_loader(spec);
 }
-VectorKernels* CpuDevice::vector_kernels() {
+BlockVectorKernels* CpuDevice::vector_kernels() {
   return make_vector_kernels();
 }
 

@@ -24,7 +24,7 @@ class CpuDevice final : public HostDevice {
   Elementwise* elementwise() override;
   SoftmaxCrossEntropy* softmax_cross_entropy() override;
   BatchLoader* batch_loader(const LoadSpec& spec) override;
-  VectorKernels* vector_kernels() override;
+  BlockVectorKernels* vector_kernels() override;
 
  private:
   std::string description_;

@@ -1,6 +1,7 @@
 // Makers of the CPU backend's kernels, one a file of this folder. The caller owns what they return.
 #pragma once
 
+#include "common/block_vector_kernels.h"
 #include "ghostbatch/device.h"
 
 namespace ghostbatch::cpu {
@@ -18,6 +19,6 @@ Pooling* make_pooling(const PoolSpec& spec);
 Elementwise* make_elementwise();
 SoftmaxCrossEntropy* make_softmax_cross_entropy();
 BatchLoader* make_batch_loader(const LoadSpec& spec);
-VectorKernels* make_vector_kernels();
+BlockVectorKernels* make_vector_kernels();
 
 }  // namespace ghostbatch::cpu

@@ -60,7 +60,7 @@ class SimdVectorKernels final : public BlockVectorKernels {
 
 }  // namespace
 
-VectorKernels* make_vector_kernels() {
+BlockVectorKernels* make_vector_kernels() {
   simd_tables();
   return new SimdVectorKernels();
 }

@@ -33,6 +33,7 @@ struct MicroState {
   LoadState load;
   elementwise::DropoutState dropout;
   LossState loss;
+  double adversary_epsilon;
 };
 
 /// What is run as one: a micro-batch, or those of a ghost larger than one. Rows of each [most micro-batches] follow,
@@ -320,7 +321,8 @@ class CudaEngine final : public Engine {
           {static_cast<int32_t>(count), ghosts_.normalizing ? 0 : 1, static_cast<int32_t>(spans_ ? unit.rows : 0)},
           {step_->seed, step_->epoch, step_->augment ? 1 : 0},
           {step_->seed, step_->step, step_->first_row, step_->dropout ? 1 : 0},
-          {step_->label_smoothing, 1.0 / static_cast<double>(batch_)}};
+          {step_->label_smoothing, 1.0 / static_cast<double>(batch_)},
+          step_->adversary_epsilon};
       std::memcpy(at + layout.micro(i), &micro, sizeof micro);
     }
     const bool moving = ghosts_.normalizing && step_->mode == NormMode::train;
@@ -335,21 +337,20 @@ class CudaEngine final : public Engine {
   void upload(const int32_t* indices, const float* weights) {
     const auto count = static_cast<int64_t>(units_.size());
     const int64_t rows = batch_ * 4;
-    at_least(states_, count * sizes_.state.unit_bytes);
-    at_least(results_, count * sizes_.state.most_micros * int64_t{sizeof(LossResult)});
-    at_least(indices_, rows);
+    states_.reserve(count * sizes_.state.unit_bytes);
+    results_.reserve(count * sizes_.state.most_micros * int64_t{sizeof(LossResult)});
+    reserve_for_graphs(indices_, rows);
     copy_memory(states_.as<char>(), host_states_.at(0), count * sizes_.state.unit_bytes, context_.stream());
     copy_memory(indices_.as<char>(), indices, rows, context_.stream());
     if (weights == nullptr) return;
-    if (weights_.bytes() < rows) graphs_.clear();  // they hold its address
-    at_least(weights_, rows);
+    reserve_for_graphs(weights_, rows);
     copy_memory(weights_.as<char>(), weights, rows, context_.stream());
   }
 
-  static void at_least(DeviceMemory& memory, int64_t bytes) {
-    if (memory.bytes() >= bytes) return;
-    memory = DeviceMemory();  // the smaller one goes first
-    memory = DeviceMemory(bytes);
+  /// Memory whose address captured passes hold.
+  void reserve_for_graphs(DeviceMemory& memory, int64_t bytes) {
+    if (memory.bytes() < bytes) graphs_.clear();
+    memory.reserve(bytes);
   }
 
   const UnitState* current() const { return state_.as<UnitState>(); }
@@ -366,7 +367,7 @@ class CudaEngine final : public Engine {
 
   void make_room_for_signs(int64_t batch) {
     recorded_ = 0;
-    at_least(signs_, batch * input_elements());
+    reserve_for_graphs(signs_, batch * input_elements());
   }
   bool wants_input_gradient() const {
     return input_gradient_ != nullptr || step_->adversary == Adversary::record;
@@ -411,11 +412,13 @@ class CudaEngine final : public Engine {
 
   // Running units.
 
-  /// All that decides what a unit enqueues.
-  using Variant = std::tuple<int32_t, bool, bool, bool, bool, bool, bool, bool>;
+  /// All that decides what a unit enqueues, but what lies in its state.
+  using Variant = std::tuple<int32_t, bool, bool, bool, bool, bool, bool, Adversary, DataType, const void*,
+                             const int32_t*, const int32_t*>;
   Variant variant_of(const Unit& unit) const {
-    return {unit.count,         spans_,    unit.index == 0, step_->backward, ghosts_.normalizing,
-            parts_are_units_, weighted_, wants_input_gradient()};
+    return {unit.count,       spans_,    unit.index == 0,  step_->backward, ghosts_.normalizing,
+            parts_are_units_, weighted_, step_->adversary, samples_.type,   samples_.data,
+            samples_.labels,  samples_.numbers};
   }
   struct Captured {
     bool seen = false;  // once, when all that is loaded at first use was
@@ -426,13 +429,12 @@ class CudaEngine final : public Engine {
     const StateLayout& layout = sizes_.state;
     const Stream stream = context_.stream();
     copy_memory(state_.at(0), states_.as<char>(unit.index * layout.unit_bytes), layout.unit_bytes, stream);
-    for (int32_t i = 0; i < unit.count; ++i) load(i);
-    // Calls on the host have no place in a graph.
-    const bool between = (logits_ != nullptr && step_->backward) || profiling_;
+    // What the host does between two kernels has no place in a graph.
+    const bool by_host = logits_ != nullptr || input_gradient_ != nullptr || profiling_;
     Captured& captured = graphs_[variant_of(unit)];
-    if (between || !captured.seen) {
+    if (by_host || !captured.seen) {
       enqueue_pass(unit);
-      captured.seen = true;
+      captured.seen = captured.seen || !by_host;
     } else {
       if (captured.graph == nullptr) {
         begin_capture(stream);
@@ -440,10 +442,6 @@ class CudaEngine final : public Engine {
         captured.graph = std::make_unique<CapturedGraph>(stream);
       }
       captured.graph->launch(stream);
-    }
-    for (int32_t i = 0; i < unit.count; ++i) {
-      if (logits_ != nullptr && !between) copy_out(unit, i, c_->plan.logits, logits_);
-      if (step_->backward && wants_input_gradient()) give_input_gradient(unit, i);
     }
     if (step_->part_norms) add_part_square(unit);
     const int64_t results = unit.count * int64_t{sizeof(LossResult)};
@@ -474,7 +472,6 @@ class CudaEngine final : public Engine {
 
   void run_instruction(int64_t number, const Unit& unit, int32_t micro) {
     const Instruction& in = instruction(number);
-    if (in.code == Code::load || in.code == Code::give_input_gradient) return;  // around the pass
     if (in.meets() && !spans_) return;  // norm_forward, norm_backward do it all
     if (in.for_input && !wants_input_gradient()) return;
     const auto start = Clock::now();
@@ -664,32 +661,6 @@ class CudaEngine final : public Engine {
 
   // What a pass is made of.
 
-  /// Before the pass, as graphs do not know which samples come.
-  void load(int32_t micro) {
-    const auto start = Clock::now();
-    const Instruction& in = c_->plan.instructions.front();
-    const MicroState* const state = micro_state(micro);
-    const LoadSpec& spec = c_->spec.load;
-    const int64_t rows = c_->spec.micro_batch;
-    cuda::load(spec, samples_, indices_.as<int32_t>(), pointer(micro, in.dst), spec.channels,
-               static_cast<int32_t*>(pointer(micro, in.aux)), &state->load, &state->rows, rows, context_.stream());
-    if (step_->adversary == Adversary::apply) {
-      perturb(spec, signs_.as<uint8_t>(), step_->adversary_epsilon, pointer(micro, in.dst), spec.channels, &state->rows,
-              rows, context_.stream());
-    }
-    if (profiling_) synchronize(context_.stream());
-    profile_.record(0, 0, start);
-  }
-
-  /// Behind it.
-  void give_input_gradient(const Unit& unit, int32_t micro) {
-    const int32_t from = c_->plan.instructions.back().src;
-    if (input_gradient_ != nullptr) copy_out(unit, micro, from, input_gradient_);
-    if (step_->adversary == Adversary::record) {
-      elementwise::sign(type_, pointer(micro, from), signs_.as<uint8_t>(), extent(micro, from), context_.stream());
-    }
-  }
-
   /// Rows of a micro-batch to their places in the batch, as f32 in memory of the host.
   void copy_out(const Unit& unit, int32_t micro, int32_t from, void* to) {
     const int64_t row = row_elements(from), capacity = c_->spec.micro_batch;
@@ -757,8 +728,22 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
   const MicroState* const state = micro_state(micro);
 
   switch (in.code) {
-    case Code::load:
+    case Code::load: {
+      const LoadSpec& spec = c_->spec.load;
+      const int64_t rows = c_->spec.micro_batch;
+      cuda::load(spec, samples_, indices_.as<int32_t>(), at(in.dst), spec.channels, static_cast<int32_t*>(at(in.aux)),
+                 &state->load, &state->rows, rows, stream);
+      if (step_->adversary == Adversary::apply) {
+        perturb(spec, signs_.as<uint8_t>(), &state->adversary_epsilon, at(in.dst), spec.channels, &state->rows, rows,
+                stream);
+      }
+      return;
+    }
     case Code::give_input_gradient:
+      if (input_gradient_ != nullptr) copy_out(unit, micro, in.src, input_gradient_);
+      if (step_->adversary == Adversary::record) {
+        elementwise::sign(type_, at(in.src), signs_.as<uint8_t>(), extent(micro, in.src), stream);
+      }
       return;
 
     case Code::affine_forward: {
@@ -850,7 +835,7 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       return;
 
     case Code::loss:
-      if (logits_ != nullptr && step_->backward) copy_out(unit, micro, in.src, logits_);
+      if (logits_ != nullptr) copy_out(unit, micro, in.src, logits_);
       softmax_cross_entropy(type_, at(in.src), static_cast<const int32_t*>(at(in.aux)),
                             weighted_ ? weights_.as<float>() : nullptr, step_->backward ? at(in.dst) : nullptr,
                             losses_.as<LossResult>(), unit_results_.as<LossResult>() + micro, &state->loss,
@@ -869,8 +854,8 @@ Engine* make_engine(Device& device, const Context& context, SampleStore& samples
                     const EngineSpec& spec) {
   const auto lock = context.lock();
   auto compiled = std::make_unique<Compiled>(device, static_cast<const Graph&>(network), spec);
-  const int64_t bytes = compiled->bytes(1) + Sizes(*compiled).bytes(), free = device.available_bytes();
-  if (bytes > free) throw Error(compiled->cannot_fit(1, free));
+  const int64_t more = Sizes(*compiled).bytes(), free = device.available_bytes();
+  if (compiled->bytes(1) + more > free) throw Error(compiled->cannot_fit(1, free, more));
   return new CudaEngine(device, context, samples, std::move(compiled));
 }
 

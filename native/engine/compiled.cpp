@@ -37,15 +37,6 @@ EngineSpec checked(Device& device, const Graph& graph, EngineSpec spec) {
   return spec;
 }
 
-/// Kernels that add gradients up block by block, on lanes.
-Owned<BlockVectorKernels> host_vectors(Device& device) {
-  Owned<VectorKernels> vectors(device.vector_kernels());
-  if (dynamic_cast<BlockVectorKernels*>(vectors.get()) == nullptr) {
-    throw Error(std::string("[engine] needs a backend whose memory is the host's, got ") + device.name());
-  }
-  return Owned<BlockVectorKernels>(static_cast<BlockVectorKernels*>(vectors.release()));
-}
-
 /// Ghosts of a batch differ by at most one row and there are ceil(B / V): none is smaller than V / 2.
 int64_t most_ghosts(const EngineSpec& spec) {
   if (spec.ghost == 0 || spec.ghost > spec.micro_batch) return 1;
@@ -60,7 +51,6 @@ Compiled::Compiled(Device& device, const Graph& network, const EngineSpec& engin
   elementwise.reset(device.elementwise());
   loss.reset(device.softmax_cross_entropy());
   loader.reset(device.batch_loader(spec.load));
-  vectors = host_vectors(device);
   kernels.resize(graph.list().size());
   for (size_t i = 0; i < kernels.size(); ++i) {
     const Operation& op = graph.list()[i];
@@ -130,14 +120,16 @@ int64_t Compiled::fixed_bytes(int32_t lanes) const {
   return elements * size_of(parameter_type(spec.type)) + packed_bytes + lanes * (scratch_bytes + plan.lane_arena_bytes);
 }
 
-std::string Compiled::cannot_fit(int32_t lanes, int64_t free) const {
+std::string Compiled::cannot_fit(int32_t lanes, int64_t free, int64_t more) const {
   std::string text =
-      "[engine] needs " + std::to_string(bytes(lanes)) + " bytes, got " + std::to_string(free) + " free";
+      "[engine] needs " + std::to_string(bytes(lanes) + more) + " bytes, got " + std::to_string(free) + " free";
+  const int64_t for_arenas = std::max<int64_t>(0, free - fixed_bytes(lanes) - more);
   if (!spans()) {
+    const int64_t row = std::max<int64_t>(1, lanes * plan.arena_bytes / spec.micro_batch);
     return text + " for " + std::to_string(lanes) + " lanes of micro-batch " + std::to_string(spec.micro_batch) +
-           ": use fewer threads or a smaller micro-batch";
+           ": use fewer threads, or a micro-batch of at most " + std::to_string(for_arenas / row);
   }
-  const int64_t fit = std::max<int64_t>(0, free - fixed_bytes(lanes)) / (plan.arena_bytes + partial_bytes_each());
+  const int64_t fit = for_arenas / (plan.arena_bytes + partial_bytes_each());
   const int64_t of_a_ghost = spec.ghost_per_lane ? fit / lanes : fit < lanes ? 0 : fit;
   return text + ": the largest ghost batch that fits is " + std::to_string(of_a_ghost * spec.micro_batch) +
          ", asked for " + std::to_string(spec.ghost);

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "common/block_vector_kernels.h"
 #include "engine/block.h"
 #include "engine/plan.h"
 #include "engine/profile.h"
@@ -34,7 +33,6 @@ struct Compiled {
   Owned<Elementwise> elementwise;
   Owned<SoftmaxCrossEntropy> loss;
   Owned<BatchLoader> loader;
-  Owned<BlockVectorKernels> vectors;
   int64_t packed_bytes = 0, sum_elements = 0, lane_elements = 0, scratch_bytes = 0;
   int64_t part_elements = 0;         // of a lane's second gradients: the widest affine operation
   int64_t widest_norm = 0;           // channels
@@ -59,8 +57,8 @@ struct Compiled {
   int64_t bytes(int32_t lanes) const {
     return fixed_bytes(lanes) + partial_bytes(lanes) + arenas(lanes) * plan.arena_bytes;
   }
-  /// The error for a device with too little memory.
-  std::string cannot_fit(int32_t lanes, int64_t free) const;
+  /// The error for a device with too little memory. `more`: what an engine needs beside `bytes`.
+  std::string cannot_fit(int32_t lanes, int64_t free, int64_t more = 0) const;
 
   const char* implementation(int32_t operation) const;
 

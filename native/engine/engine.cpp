@@ -69,8 +69,9 @@ struct Lane {
 
 class PassEngine : public Engine {
  public:
-  PassEngine(Device& device, Lanes& lanes, std::unique_ptr<Compiled> compiled)
+  PassEngine(HostDevice& device, Lanes& lanes, std::unique_ptr<Compiled> compiled)
       : device_(device), lanes_(lanes), c_(std::move(compiled)), bytes_(c_->bytes(lanes.threads())),
+        vectors_(device.vector_kernels()),
         sums_in_order_(2 * c_->kernels.size() + 1, lanes.threads()),
         profile_(c_->profile_entries(), lanes.threads()) {
     const DataType type = parameter_type(c_->spec.type);
@@ -495,7 +496,7 @@ class PassEngine : public Engine {
     if (first) {
       std::memcpy(to.data, from.data, static_cast<size_t>(from.bytes()));
     } else {
-      c_->vectors->axpy_block(1.0, from.data, to.data, from.type, from.elements);
+      vectors_->axpy_block(1.0, from.data, to.data, from.type, from.elements);
     }
   }
 
@@ -572,7 +573,7 @@ class PassEngine : public Engine {
     const double batch = static_cast<double>(batch_);
     return batch * batch / static_cast<double>(lane.rows[i]) * square;
   }
-  double square_of(const View& x) const { return c_->vectors->dot_block(x.data, x.data, x.type, x.elements); }
+  double square_of(const View& x) const { return vectors_->dot_block(x.data, x.data, x.type, x.elements); }
 
   // Batch norm.
 
@@ -671,6 +672,7 @@ class PassEngine : public Engine {
   Lanes& lanes_;
   std::unique_ptr<Compiled> c_;
   const int64_t bytes_;
+  Owned<BlockVectorKernels> vectors_;
   Owned<Tensor> parameters_, gradients_, statistics_;
   std::unique_ptr<RunningStatisticsUpdate> statistics_update_;  // null without norms
   Block packed_;    // weights in the kernels' layouts

@@ -29,7 +29,7 @@ class ReferenceDevice final : public HostDevice {
   Elementwise* elementwise() override { return reference::make_elementwise(); }
   SoftmaxCrossEntropy* softmax_cross_entropy() override { return reference::make_softmax_cross_entropy(); }
   BatchLoader* batch_loader(const LoadSpec& spec) override { return reference::make_batch_loader(spec); }
-  VectorKernels* vector_kernels() override { return reference::make_vector_kernels(); }
+  BlockVectorKernels* vector_kernels() override { return reference::make_vector_kernels(); }
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "common/bfloat16.h"
 #include "common/check.h"
+#include "common/block_vector_kernels.h"
 #include "ghostbatch/device.h"
 
 namespace ghostbatch::reference {
@@ -19,7 +20,7 @@ Pooling* make_pooling(const PoolSpec& spec);
 Elementwise* make_elementwise();
 SoftmaxCrossEntropy* make_softmax_cross_entropy();
 BatchLoader* make_batch_loader(const LoadSpec& spec);
-VectorKernels* make_vector_kernels();
+BlockVectorKernels* make_vector_kernels();
 
 /// Type of parameters, statistics and gradients beside activations of T; of what a kernel holds unrounded, too.
 template <typename T>

@@ -191,7 +191,7 @@ class ReferenceVectorKernels final : public BlockVectorKernels {
 
 }  // namespace
 
-VectorKernels* make_vector_kernels() {
+BlockVectorKernels* make_vector_kernels() {
   return new ReferenceVectorKernels();
 }
 

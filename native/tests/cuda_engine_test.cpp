@@ -129,6 +129,27 @@ TEST(CudaEngine, StepsOfAResidualNetworkAreThoseOfTheReference) {
   }
 }
 
+TEST(CudaEngine, ForwardOnlyEnginesGiveTheLogitsOfTheReference) {
+  const Owned<Samples> samples = random_samples(53);
+  for (const Cut& cut : {Cut(24), Cut(8), Cut(4), Cut(4, true)}) {
+    Builder network = residual_network();
+    Session cuda(make_gpu(), DataType::f32, network, 1, cut, 8, false);
+    Session reference("reference", DataType::f32, network, 1, cut, 8, false);
+    for (const NormMode mode : {NormMode::batch_statistics, NormMode::running, NormMode::batch_statistics}) {
+      for (const bool logits : {false, true, false}) {
+        StepSpec spec;
+        spec.mode = mode;
+        spec.ghost = 8;
+        spec.backward = false;
+        const std::vector<int32_t> indices = rows_of(29, 5, 53);
+        const Outcome wanted = run(reference, *samples, indices, spec, {logits});
+        cuda.engine->poison();
+        expect_close(run(cuda, *samples, indices, spec, {logits}), wanted, kF32);
+      }
+    }
+  }
+}
+
 TEST(CudaEngine, StepsOfAPlainNetworkAreThoseOfTheReference) {
   for (const int64_t micro_batch : {5, 24}) {
     Builder network = plain_network();

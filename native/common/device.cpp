@@ -14,7 +14,7 @@ namespace ghostbatch {
 namespace {
 
 constexpr const char* kDevice = "device";
-constexpr const char* kNames = "one of cpu, reference, cuda, cuda:N, the last two with ,tf32 if wanted";
+constexpr const char* kNames = "one of cpu, reference, cuda, cuda:N, cuda,tf32, cuda:N,tf32";
 constexpr std::string_view kCuda = "cuda", kTf32 = ",tf32";
 
 /// libghostbatch_cuda.so in the folder of this library.

@@ -224,7 +224,8 @@ TEST(BatchLoader, MatchesTheFormulaOverTheGrid) {
 TEST(BatchLoader, RefusesBadPerturbations) {
   for (const char* name : kAllDevices) {
     SCOPED_TRACE(name);
-    const auto kernel = own(make_any_device(name)->batch_loader(make_spec(Augmentation::none, 4, 5, 3)));
+    const auto device = make_any_device(name);
+    const auto kernel = own(device->batch_loader(make_spec(Augmentation::none, 4, 5, 3)));
     const Buffer dst(DataType::f32, 2 * 60), signs(DataType::u8, 2 * 60), floats(DataType::f32, 2 * 60);
     const auto refuse = [&](const Buffer& of, int64_t rows, double epsilon, const View& to, const char* part) {
       expect_error([&] { kernel->perturb(of.view(), rows, epsilon, to); }, part);

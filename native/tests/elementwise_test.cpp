@@ -53,7 +53,8 @@ TEST(Elementwise, RefusesBadArguments) {
     expect_error([&] { kernel->dropout(v, w, 2, 4, 0.5, key); }, "first_row in [0,");
   }
   for (const char* name : {"cpu", "cuda"}) {
-    const auto kernel = own(make_any_device(name)->elementwise());
+    const auto device = make_any_device(name);
+    const auto kernel = own(device->elementwise());
     const Buffer doubles(DataType::f64, 8);
     expect_error([&] { kernel->relu(doubles.view(), doubles.view(), 8); }, "f64");
     expect_error([&] { kernel->add(doubles.view(), doubles.view(), doubles.view(), 8, false); }, "f64");
@@ -64,7 +65,8 @@ TEST(Elementwise, RefusesBadArguments) {
 TEST(Elementwise, RectifiesAndMasks) {
   for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_any_device(backend.name)->elementwise());
+    const auto device = make_any_device(backend.name);
+    const auto kernel = own(device->elementwise());
     for (const int64_t n : kSizes) {
       Random random(static_cast<uint32_t>(n));
       std::vector<double> values = random.values(n), gradient = random.values(n), expected = values;
@@ -91,7 +93,8 @@ TEST(Elementwise, RectifiesAndMasks) {
 TEST(Elementwise, AddsAndZeroes) {
   for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_any_device(backend.name)->elementwise());
+    const auto device = make_any_device(backend.name);
+    const auto kernel = own(device->elementwise());
     for (const int64_t n : kSizes) {
       for (const bool relu : {false, true}) {
         Random random(static_cast<uint32_t>(n));
@@ -119,7 +122,8 @@ TEST(Elementwise, AddsAndZeroes) {
 TEST(Elementwise, GivesSigns) {
   for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_any_device(backend.name)->elementwise());
+    const auto device = make_any_device(backend.name);
+    const auto kernel = own(device->elementwise());
     for (const int64_t n : kSizes) {
       Random random(static_cast<uint32_t>(n));
       std::vector<double> values = random.values(n);
@@ -140,7 +144,8 @@ TEST(Elementwise, GivesSigns) {
 TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
   for (const Backend& backend : all_backends_and_cuda()) {
     SCOPED_TRACE(describe(backend));
-    const auto kernel = own(make_any_device(backend.name)->elementwise());
+    const auto device = make_any_device(backend.name);
+    const auto kernel = own(device->elementwise());
     for (const int64_t row_elements : {1, 3, 16, 17, 64, 129}) {
       for (const double rate : {0.0, 0.25, 0.5, 0.999}) {
         const int64_t rows = 5;
@@ -180,7 +185,8 @@ TEST(Dropout, MasksAreThoseOfPhiloxOnEveryBackend) {
 
 TEST(Dropout, IsOneMaskHoweverTheBatchIsCut) {
   for (const Backend& backend : all_backends_and_cuda()) {
-    const auto kernel = own(make_any_device(backend.name)->elementwise());
+    const auto device = make_any_device(backend.name);
+    const auto kernel = own(device->elementwise());
     const DataType type = backend.type;
     Random random(2);
     const Buffer src(type, random.values(6 * 21)), whole(type, 6 * 21), part(type, 2 * 21);

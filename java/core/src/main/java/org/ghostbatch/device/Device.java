@@ -63,7 +63,7 @@ public final class Device implements AutoCloseable {
     }
     if (!name.matches("cpu|reference|cuda(:[0-9]{1,4})?(,tf32)?")) {
       throw Check.bad(
-          "device", "cpu, reference, cuda, cuda:N (with ,tf32 if wanted) or auto", name);
+          "device", "cpu, reference, cuda, cuda:N, cuda,tf32, cuda:N,tf32 or auto", name);
     }
     return create(name, threads);
   }

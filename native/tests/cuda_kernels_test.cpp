@@ -1,5 +1,7 @@
 // What CUDA's kernel classes keep in device memory: between calls, under several threads, where memory is short. Their
 // results are tested with those of the other backends.
+#include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "cuda/kernels.h"
@@ -129,61 +131,136 @@ TEST(CudaKernels, ANormTakesTensorsThatAreNotAligned) {
   expect_close("dst", actual, formula(test, data).dst, Tolerance::kNormBlocks);
 }
 
-/// Kernels that two threads share keep their arguments apart.
-TEST(CudaKernels, TwoThreadsMayShareThem) {
-  const Norm norm(DataType::f32);
-  const auto elementwise = own(cuda::make_elementwise(cuda_context()));
-  const auto loss = own(cuda::make_softmax_cross_entropy(cuda_context()));
-  LoadSpec spec;
-  spec.height = spec.width = 8;
-  spec.augmentation = Augmentation::pad_crop_flip;
-  const auto loader = own(cuda::make_batch_loader(cuda_context(), spec));
-  const auto samples = own(Samples::create(DataType::u8, 4, 8, 8, 1, 10));
-  std::vector<uint8_t> bytes(4 * 64);
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i);
-  samples->write_bytes(0, 4, bytes.data());
-  const int32_t labels[] = {3, 1, 4, 1};
-  samples->write_labels(0, 4, labels);
-
-  struct Results {
-    NormResult norm;
-    std::vector<double> dropped, loaded, labels, losses;
-  };
-  const auto work = [&](int32_t thread) {
-    Results results;
-    results.norm = norm.run(kGhosts[static_cast<size_t>(thread)], static_cast<uint32_t>(thread));
-    const Buffer src(DataType::f32, std::vector<double>(200, 1.0)), dst(DataType::f32, 200);
-    DropoutKey key;
-    key.step = static_cast<uint64_t>(thread);
-    elementwise->dropout(src.view(), dst.view(), 4, 50, 0.5, key);
-    results.dropped = dst.values();
-    const std::vector<int32_t> indices = thread == 0 ? std::vector<int32_t>{2, 0} : std::vector<int32_t>{1, 3, 2};
-    const auto rows = static_cast<int64_t>(indices.size());
-    const Buffer images(DataType::f32, rows * 64), of_images(DataType::s32, rows);
-    const View labels_view = of_images.view();
-    loader->load(*samples, indices.data(), rows, 5, static_cast<uint64_t>(thread), true, images.view(), &labels_view);
-    results.loaded = images.values();
-    results.labels = of_images.values();
-    LossResult result;
-    loss->run(images.view(), of_images.view(), nullptr, rows, 64, 0.1 * thread, 1, nullptr, result);
-    results.losses = {result.loss, static_cast<double>(result.correct)};
-    return results;
-  };
-  const Results expected[] = {work(0), work(1)};
-  EXPECT_NE(expected[0].dropped, expected[1].dropped);
+/// Two threads at once get from `work`(thread) what each gets alone, many times.
+template <typename Work>
+void expect_shareable(const char* what, const Work& work) {
+  const std::vector<double> expected[] = {work(0), work(1)};
+  ASSERT_NE(expected[0], expected[1]) << what;
   const auto repeat = [&](int32_t thread) {
-    for (int i = 0; i < 100 && !::testing::Test::HasFailure(); ++i) {
-      const Results actual = work(thread);
-      expect_same_bits(actual.norm, expected[thread].norm);
-      expect_equal("dropped", actual.dropped, expected[thread].dropped);
-      expect_equal("loaded", actual.loaded, expected[thread].loaded);
-      expect_equal("labels", actual.labels, expected[thread].labels);
-      expect_equal("losses", actual.losses, expected[thread].losses);
-    }
+    for (int i = 0; i < 50 && !::testing::Test::HasFailure(); ++i) expect_equal(what, work(thread), expected[thread]);
   };
   std::thread other(repeat, 1);
   repeat(0);
   other.join();
+}
+
+TEST(CudaKernels, TwoThreadsMayShareANorm) {
+  const Norm norm(DataType::f32);
+  expect_shareable("dst", [&](int32_t thread) { return norm.run(kGhosts[static_cast<size_t>(thread)], 1).dst; });
+  expect_shareable("diff_gamma",
+                   [&](int32_t thread) { return norm.run(kGhosts[static_cast<size_t>(thread)], 1).diff_gamma; });
+}
+
+TEST(CudaKernels, TwoThreadsMayShareADropout) {
+  const auto kernel = own(cuda::make_elementwise(cuda_context()));
+  constexpr int64_t kElements = 20000;
+  const Buffer src(DataType::f32, std::vector<double>(kElements, 1.0));
+  expect_shareable("dst", [&](int32_t thread) {
+    const Buffer dst(DataType::f32, kElements);
+    DropoutKey key;
+    key.step = static_cast<uint64_t>(thread);
+    kernel->dropout(src.view(), dst.view(), 4, kElements / 4, 0.5, key);
+    return dst.values();
+  });
+}
+
+TEST(CudaKernels, TwoThreadsMayShareALoader) {
+  LoadSpec spec;
+  spec.height = spec.width = 32;
+  spec.channels = 3;
+  spec.augmentation = Augmentation::pad_crop_flip;
+  const auto kernel = own(cuda::make_batch_loader(cuda_context(), spec));
+  const int64_t elements = spec.height * spec.width * spec.channels;
+  const auto samples = own(Samples::create(DataType::u8, 8, 32, 32, 3, 10));
+  std::vector<uint8_t> bytes(static_cast<size_t>(8 * elements));
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * i / 7);
+  samples->write_bytes(0, 8, bytes.data());
+  const int32_t labels[] = {3, 1, 4, 1, 5, 9, 2, 6};
+  samples->write_labels(0, 8, labels);
+  expect_shareable("dst", [&](int32_t thread) {
+    const std::vector<int32_t> indices = thread == 0 ? std::vector<int32_t>{2, 0, 7} : std::vector<int32_t>{1, 3, 2, 6};
+    const auto rows = static_cast<int64_t>(indices.size());
+    const Buffer dst(DataType::f32, rows * elements), of_rows(DataType::s32, rows);
+    const View labels_view = of_rows.view();
+    kernel->load(*samples, indices.data(), rows, 5, static_cast<uint64_t>(thread), true, dst.view(), &labels_view);
+    std::vector<double> all = dst.values();
+    for (const double label : of_rows.values()) all.push_back(label);
+    return all;
+  });
+}
+
+TEST(CudaKernels, TwoThreadsMayShareALoss) {
+  const auto kernel = own(cuda::make_softmax_cross_entropy(cuda_context()));
+  Random random(3);
+  const Buffer logits(DataType::f32, random.values(500 * 10, 5)), labels(DataType::s32, std::vector<double>(500, 3.0));
+  expect_shareable("loss", [&](int32_t thread) {
+    LossResult result;
+    kernel->run(logits.view(), labels.view(), nullptr, 500 - 100 * thread, 10, 0.1 * thread, 1, nullptr, result);
+    return std::vector<double>{result.loss, static_cast<double>(result.correct)};
+  });
+}
+
+/// A thread that holds the lock has the stream to itself, while it captures as well.
+TEST(CudaKernels, EveryCallTakesTheLock) {
+  const cuda::Context& context = cuda_context();
+  const DataType f32 = DataType::f32;
+  const GhostBatchNormSpec norm_spec = make_case(2, 2, 2, 4, {2}).spec;
+  const auto norm = own(cuda::make_ghost_batch_norm(context, norm_spec));
+  PoolSpec pool_spec;
+  pool_spec.batch = pool_spec.height = pool_spec.width = 2;
+  pool_spec.channels = 4;
+  const auto pool = own(cuda::make_pooling(context, pool_spec));
+  const auto elementwise = own(cuda::make_elementwise(context));
+  const auto loss = own(cuda::make_softmax_cross_entropy(context));
+  const auto loader = own(cuda::make_batch_loader(context, LoadSpec()));
+  const auto samples = own(Samples::create(DataType::u8, 2, 1, 1, 1, 10));
+  const Buffer x(f32, std::vector<double>(32, 1.0)), y(f32, 32), channels(f32, std::vector<double>(4, 1.0));
+  const Buffer mean(f32, 4), variance(f32, 4), partial(DataType::f64, std::vector<double>(8, 1.0));
+  const Buffer bytes(DataType::u8, std::vector<double>(32)), labels(DataType::s32, std::vector<double>(8));
+  const View v = x.view(), w = y.view(), c = channels.view(), m = mean.view(), d = variance.view(), p = partial.view();
+  const View u = bytes.view();
+  const int32_t offsets[] = {0, 2}, indices[] = {0, 1};
+  const std::function<void()> calls[] = {
+      [&] { norm->forward(v, c, c, nullptr, w, m, d, offsets, 1); },
+      [&] { norm->normalize(v, c, c, c, c, nullptr, w, offsets, 1); },
+      [&] { norm->backward(v, nullptr, v, nullptr, c, c, c, c, w, nullptr, m, d, offsets, 1, false); },
+      [&] { norm->statistics(v, 2, p); },
+      [&] { norm->combine(p, offsets + 1, 1, m, d); },
+      [&] { norm->backward_sums(v, nullptr, v, nullptr, c, c, c, c, nullptr, 2, p); },
+      [&] { norm->backward_apply(v, v, c, c, c, c, nullptr, p, 2, 2, w); },
+      [&] { pool->forward(v, w, &u, 2); },
+      [&] { pool->backward(v, w, &u, 2); },
+      [&] { elementwise->relu(v, w, 32); },
+      [&] { elementwise->relu_backward(v, v, w, 32); },
+      [&] { elementwise->add(v, v, w, 32, false); },
+      [&] { elementwise->dropout(v, w, 2, 16, 0.5, DropoutKey()); },
+      [&] { elementwise->zero(w, 0, 32); },
+      [&] { elementwise->sign(v, u, 32); },
+      [&] {
+        LossResult result;
+        loss->run(v, labels.view(), nullptr, 8, 4, 0, 1, nullptr, result);
+      },
+      [&] { loader->load(*samples, indices, 2, 1, 1, false, w, nullptr); },
+      [&] { loader->perturb(u, 2, 1, w); },
+      [&] { own(cuda::make_elementwise(context)); },
+      [&] { own(cuda::make_softmax_cross_entropy(context)); },
+      [&] { own(cuda::make_ghost_batch_norm(context, norm_spec)); },
+  };
+  size_t number = 0;
+  for (const std::function<void()>& call : calls) {
+    std::atomic<bool> done{false};
+    auto lock = context.lock();
+    std::thread other([&] {
+      call();
+      done = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_FALSE(done) << "call " << number;
+    lock.unlock();
+    other.join();
+    EXPECT_TRUE(done) << "call " << number;
+    ++number;
+  }
 }
 
 TEST(CudaKernels, GrowWithTheirCallsAndStayThatLarge) {

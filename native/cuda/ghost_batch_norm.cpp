@@ -128,7 +128,7 @@ class CudaGhostBatchNorm final : public GhostBatchNorm {
 
   static void* data_of(const View* view) { return view == nullptr ? nullptr : view->data; }
 
-  /// What gives statistics is what receives them.
+  /// Given statistics are the ghosts', or running ones of one ghost, as Step::running says.
   static norm::Tensors tensors_of(const View& src, const View& mean, const View& variance, const View& gamma,
                                   const View& beta) {
     norm::Tensors tensors{};

@@ -10,8 +10,8 @@ namespace ghostbatch::cuda {
 
 CudaDevice::CudaDevice(int32_t ordinal, const Cudnn& cudnn, const CublasLt& cublaslt, const Allowed& allowed,
                        std::string description)
-    : name_(text(ordinal == 0 ? std::string("cuda") : text("cuda:", ordinal), allowed.tf32 ? ",tf32" : "")), description_(std::move(description)),
-      context_(ordinal, cudnn, cublaslt, allowed), samples_(context_) {}
+    : name_(text("cuda", ordinal == 0 ? "" : text(":", ordinal), allowed.tf32 ? ",tf32" : "")),
+      description_(std::move(description)), context_(ordinal, cudnn, cublaslt, allowed), samples_(context_) {}
 
 const char* CudaDevice::precision_note(DataType type) const {
   return supports(type) ? "" : "the cuda backend computes in f32 and bf16, the reference backend in f64 too";

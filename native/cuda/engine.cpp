@@ -148,23 +148,22 @@ class CudaEngine final : public Engine {
     parameters_.reset(Tensor::create(device, type, c_->graph.parameters()));
     if (c_->spec.backward) gradients_.reset(Tensor::create(device, type, c_->graph.parameters()));
     if (c_->graph.has_norm()) statistics_.reset(Tensor::create(device, type, c_->graph.statistics()));
-    const auto own = [&](Memory& memory, int64_t bytes) { memory = Memory(device, context_.stream(), bytes); };
-    own(packed_, c_->packed_bytes);
-    own(sums_, c_->sum_elements * kFloat);
-    own(partials_, c_->partial_bytes(1));
-    own(lane_arena_, c_->plan.lane_arena_bytes);
-    own(lane_gradients_, c_->lane_elements * kFloat);
-    own(part_, c_->part_elements * kFloat);
-    own(scratch_, c_->scratch_bytes);
-    for (int64_t i = 0; i < c_->arenas(1); ++i) arenas_.emplace_back(device, context_.stream(), c_->plan.arena_bytes);
-    own(state_, sizes_.state.unit_bytes);
-    own(unit_results_, sizes_.state.most_micros * int64_t{sizeof(LossResult)});
-    own(norm_workspace_, sizes_.norm_workspace);
-    own(losses_, sizes_.losses);
-    own(gathered_, sizes_.gathered);
-    own(norms_, sizes_.norms);
-    own(span_sums_, sizes_.sums);
-    own(squares_, sizes_.squares);
+    packed_ = zeroed(c_->packed_bytes);
+    sums_ = zeroed(c_->sum_elements * kFloat);
+    partials_ = zeroed(c_->partial_bytes(1));
+    lane_arena_ = zeroed(c_->plan.lane_arena_bytes);
+    lane_gradients_ = zeroed(c_->lane_elements * kFloat);
+    part_ = zeroed(c_->part_elements * kFloat);
+    scratch_ = zeroed(c_->scratch_bytes);
+    for (int64_t i = 0; i < c_->arenas(1); ++i) arenas_.push_back(zeroed(c_->plan.arena_bytes));
+    state_ = zeroed(sizes_.state.unit_bytes);
+    unit_results_ = zeroed(sizes_.state.most_micros * int64_t{sizeof(LossResult)});
+    norm_workspace_ = zeroed(sizes_.norm_workspace);
+    losses_ = zeroed(sizes_.losses);
+    gathered_ = zeroed(sizes_.gathered);
+    norms_ = zeroed(sizes_.norms);
+    span_sums_ = zeroed(sizes_.sums);
+    squares_ = zeroed(sizes_.squares);
     if (statistics_ != nullptr) write_table();
     synchronize(context_.stream());
   }
@@ -187,8 +186,8 @@ class CudaEngine final : public Engine {
 
   void poison() override {
     const auto lock = context_.lock();
-    for (const Memory& arena : arenas_) arena.fill(0xFF);
-    lane_arena_.fill(0xFF);
+    for (const DeviceMemory& arena : arenas_) fill(arena, 0xFF);
+    fill(lane_arena_, 0xFF);
   }
 
   const char* implementation(int32_t operation) const override { return c_->implementation(operation); }
@@ -211,7 +210,7 @@ class CudaEngine final : public Engine {
     upload(indices, weights);
     samples_ = store_.of(samples);
     const bool moving = ghosts_.normalizing && spec.mode == NormMode::train;
-    if (moving) gathered_.fill(0);
+    if (moving) fill(gathered_, 0);
     pack();
     try {
       for (const Unit& unit : units_) run(unit);
@@ -242,27 +241,14 @@ class CudaEngine final : public Engine {
  private:
   static constexpr int64_t kFloat = sizeof(float);
 
-  /// Device memory, zeroed, or none where nothing is asked for.
-  class Memory {
-   public:
-    Memory() = default;
-    Memory(Device& device, Stream stream, int64_t bytes) : stream_(stream) {
-      if (bytes == 0) return;
-      block_ = Block(device, bytes);
-      fill(0);
-    }
-    void fill(int byte) const { fill_memory(block_.at(0), byte, block_.bytes(), stream_); }
-    char* at(int64_t offset) const { return block_.at(offset); }
-    template <typename T>
-    T* as() const {
-      return reinterpret_cast<T*>(block_.at(0));
-    }
-    int64_t bytes() const { return block_.bytes(); }
-
-   private:
-    Block block_;
-    Stream stream_ = nullptr;
-  };
+  DeviceMemory zeroed(int64_t bytes) const {
+    DeviceMemory memory(bytes);
+    fill(memory, 0);
+    return memory;
+  }
+  void fill(const DeviceMemory& memory, int byte) const {
+    fill_memory(memory.as<void>(), byte, memory.bytes(), context_.stream());
+  }
 
   // What the step is, on the host, then in device memory.
 
@@ -355,10 +341,10 @@ class CudaEngine final : public Engine {
 
   const UnitState* current() const { return state_.as<UnitState>(); }
   const MicroState* micro_state(int32_t i) const {
-    return reinterpret_cast<const MicroState*>(state_.at(sizes_.state.micro(i)));
+    return state_.as<MicroState>(sizes_.state.micro(i));
   }
   const int32_t* offsets(int32_t i) const {
-    return reinterpret_cast<const int32_t*>(state_.at(sizes_.state.offsets(i)));
+    return state_.as<int32_t>(sizes_.state.offsets(i));
   }
 
   // The adversary.
@@ -380,9 +366,9 @@ class CudaEngine final : public Engine {
     return View(vector.as<char>() + first * size_of(vector.type), elements, vector.type);
   }
   View packed_weights(const Kernels& k) const {
-    return View(packed_.at(k.packed), k.affine->packed_weights_bytes(), DataType::u8);
+    return View(packed_.as<char>(k.packed), k.affine->packed_weights_bytes(), DataType::u8);
   }
-  View scratch() const { return View(scratch_.at(0), scratch_.bytes(), DataType::u8); }
+  View scratch() const { return View(scratch_.as<char>(), scratch_.bytes(), DataType::u8); }
 
   void pack() {
     if (packed_valid_) return;
@@ -403,7 +389,7 @@ class CudaEngine final : public Engine {
       const Kernels& k = c_->kernels[i];
       if (!k.affine) continue;
       const Operation& op = c_->graph.list()[i];
-      const View sum(sums_.at(k.sum * kFloat), k.affine->packed_diff_weights_elements(), DataType::f32);
+      const View sum(sums_.as<char>(k.sum * kFloat), k.affine->packed_diff_weights_elements(), DataType::f32);
       k.affine->unpack_diff_weights(sum, slice(gradients_->view(), op.weights_offset, k.affine->weights_elements()),
                                     scratch());
     }
@@ -428,7 +414,7 @@ class CudaEngine final : public Engine {
   void run(const Unit& unit) {
     const StateLayout& layout = sizes_.state;
     const Stream stream = context_.stream();
-    copy_memory(state_.at(0), states_.as<char>(unit.index * layout.unit_bytes), layout.unit_bytes, stream);
+    copy_memory(state_.as<char>(), states_.as<char>(unit.index * layout.unit_bytes), layout.unit_bytes, stream);
     // What the host does between two kernels has no place in a graph.
     const bool by_host = logits_ != nullptr || input_gradient_ != nullptr || profiling_;
     Captured& captured = graphs_[variant_of(unit)];
@@ -444,8 +430,8 @@ class CudaEngine final : public Engine {
       captured.graph->launch(stream);
     }
     if (step_->part_norms) add_part_square(unit);
-    const int64_t results = unit.count * int64_t{sizeof(LossResult)};
-    copy_memory(results_.as<LossResult>() + unit.index * layout.most_micros, unit_results_.at(0), results, stream);
+    copy_memory(results_.as<LossResult>() + unit.index * layout.most_micros, unit_results_.as<char>(),
+                unit.count * int64_t{sizeof(LossResult)}, stream);
   }
 
   void enqueue_pass(const Unit& unit) {
@@ -489,8 +475,8 @@ class CudaEngine final : public Engine {
 
   View buffer(int32_t micro, int32_t number) const {
     const Buffer& b = c_->plan.buffers[static_cast<size_t>(number)];
-    const Memory& memory = b.of_lane ? lane_arena_ : arenas_[static_cast<size_t>(micro)];
-    return View(memory.at(b.offset), b.elements, b.type);
+    const DeviceMemory& memory = b.of_lane ? lane_arena_ : arenas_[static_cast<size_t>(micro)];
+    return View(memory.as<char>(b.offset), b.elements, b.type);
   }
   void* pointer(int32_t micro, int32_t number) const { return number < 0 ? nullptr : buffer(micro, number).data; }
   int64_t row_elements(int32_t number) const {
@@ -503,10 +489,11 @@ class CudaEngine final : public Engine {
   struct AffineGradient {
     View weights, bias;
   };
-  AffineGradient affine_gradient(const Kernels& k, const Memory& memory, int64_t first) const {
+  AffineGradient affine_gradient(const Kernels& k, const DeviceMemory& memory, int64_t first) const {
     const int64_t packed = k.affine->packed_diff_weights_elements(), bias = k.affine->bias_elements();
-    AffineGradient gradient{View(memory.at(first * kFloat), packed, DataType::f32), {}};
-    if (bias > 0) gradient.bias = View(memory.at((first + round_up(packed, kLine)) * kFloat), bias, DataType::f32);
+    float* const weights = memory.as<float>() + first;
+    AffineGradient gradient{View(weights, packed, DataType::f32), {}};
+    if (bias > 0) gradient.bias = View(weights + round_up(packed, kLine), bias, DataType::f32);
     return gradient;
   }
   float* diff_gamma(const Kernels& k) const { return lane_gradients_.as<float>() + k.lane_gradient; }
@@ -528,7 +515,7 @@ class CudaEngine final : public Engine {
 
   void commit_affine(const Operation& op, const Kernels& k, bool first) const {
     const AffineGradient part = affine_gradient(k, lane_gradients_, k.lane_gradient);
-    add(part.weights.data, sums_.at(k.sum * kFloat), part.weights.elements, first);
+    add(part.weights.data, sums_.as<char>(k.sum * kFloat), part.weights.elements, first);
     if (part.bias.data != nullptr) {
       add(part.bias.data, gradients_->view().as<float>() + op.bias_offset, part.bias.elements, first);
     }
@@ -612,14 +599,14 @@ class CudaEngine final : public Engine {
     tensors.offsets = offsets(micro);
     tensors.src = pointer(micro, in.src);
     tensors.statistics = statistics_of(in.operation, micro);
-    tensors.workspace = norm_workspace_.at(0);
+    tensors.workspace = norm_workspace_.as<char>();
     return tensors;
   }
 
   double* partial(int32_t micro, const Kernels& k) const {
     return partials_.as<double>() + micro * 2 * k.norm->spec().channels;
   }
-  const int32_t* micro_rows() const { return reinterpret_cast<const int32_t*>(state_.at(sizes_.state.micro_rows())); }
+  const int32_t* micro_rows() const { return state_.as<int32_t>(sizes_.state.micro_rows()); }
 
   /// Statistics of a ghost from those of its micro-batches, in their order.
   void meet_forward(int32_t operation) {
@@ -656,7 +643,7 @@ class CudaEngine final : public Engine {
                        c_->graph.list()[i].statistics_offset, static_cast<int32_t>(spec.channels),
                        static_cast<int32_t>(spec.spatial())});
     }
-    copy_memory(norms_.at(0), norms.data(), norms_.bytes(), context_.stream());
+    copy_memory(norms_.as<char>(), norms.data(), norms_.bytes(), context_.stream());
   }
 
   // What a pass is made of.
@@ -688,11 +675,11 @@ class CudaEngine final : public Engine {
   const int64_t bytes_;
   const DataType type_;
   Owned<Tensor> parameters_, gradients_, statistics_;
-  Memory packed_, sums_, partials_, lane_arena_, lane_gradients_, part_, scratch_;
-  std::vector<Memory> arenas_;
-  Memory state_;           // of the unit that runs: what kernels, captured or not, look at
-  Memory unit_results_;    // losses of its micro-batches
-  Memory norm_workspace_, losses_, gathered_, norms_, span_sums_, squares_;
+  DeviceMemory packed_, sums_, partials_, lane_arena_, lane_gradients_, part_, scratch_;
+  std::vector<DeviceMemory> arenas_;
+  DeviceMemory state_;           // of the unit that runs: what kernels, captured or not, look at
+  DeviceMemory unit_results_;    // losses of its micro-batches
+  DeviceMemory norm_workspace_, losses_, gathered_, norms_, span_sums_, squares_;
   DeviceMemory states_, results_, indices_, weights_;  // of the step
   DeviceMemory signs_;     // of the gradient of the input in the last step that recorded them, u8 [recorded_, H, W, C]
   int64_t recorded_ = 0;
@@ -757,7 +744,8 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       const AffineGradient of_part = affine_gradient(*k, lane_gradients_, k->lane_gradient);
       const bool first = is_first(micro);
       const AffineGradient to = first ? of_part : affine_gradient(*k, part_, 0);
-      k->affine->backward_weights(view(in.src), view(in.src2), to.weights, to.bias.data ? &to.bias : nullptr, scratch());
+      k->affine->backward_weights(view(in.src), view(in.src2), to.weights, to.bias.data ? &to.bias : nullptr,
+                                  scratch());
       if (!first) {
         add(to.weights.data, of_part.weights.data, to.weights.elements, false);
         if (to.bias.data != nullptr) add(to.bias.data, of_part.bias.data, to.bias.elements, false);

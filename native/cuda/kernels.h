@@ -1,5 +1,5 @@
-// Makers of the CUDA backend's kernels, one a file of this folder. The caller owns what they return, and keeps the context
-// as long. Calls enqueue on its stream, and wait only where they give a number back. Safe from several threads.
+// Makers of the CUDA backend's kernels, one a file of this folder. The caller owns what they return, and keeps the
+// context as long. Calls enqueue on its stream, and wait only where they give a number back. Safe from several threads.
 #pragma once
 
 #include "cuda/context.h"

@@ -1,5 +1,5 @@
-// What the host side of this backend asks of the CUDA runtime. runtime.cu answers with CUDA; in tests, host memory does,
-// and kernels run as phases (emulate.h): so device, kernels and engine are tested where there is no GPU.
+// What the host side of this backend asks of the CUDA runtime. runtime.cu answers with CUDA; in tests, host memory
+// does, and kernels run as phases (emulate.h): so device, kernels and engine are tested where there is no GPU.
 #pragma once
 
 #include <cstdint>

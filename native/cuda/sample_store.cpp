@@ -14,7 +14,8 @@ int64_t aligned(int64_t bytes) {
 }  // namespace
 
 DeviceSamples SampleStore::of(const Samples& samples) {
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.id == samples.id(); });
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.id == samples.id(); });
   if (found != entries_.end()) entries_.splice(entries_.begin(), entries_, found);
   if (found == entries_.end() || entries_.front().revision != samples.revision()) {
     const int64_t count = samples.count(), data = count * samples.sample_elements() * size_of(samples.type());

@@ -8,23 +8,6 @@
 namespace ghostbatch::cuda {
 namespace {
 
-/// Device memory that grows where a call needs more, so that a steady state allocates nothing.
-class Room {
- public:
-  /// Of at least `bytes`; what was in it is lost where it grows. `stream` is where it is used.
-  char* at_least(int64_t bytes, Stream stream) {
-    if (bytes > memory_.bytes()) {
-      synchronize(stream);  // kernels of earlier calls may still use what is given back
-      memory_ = DeviceMemory();
-      memory_ = DeviceMemory(bytes);
-    }
-    return memory_.as<char>();
-  }
-
- private:
-  DeviceMemory memory_;
-};
-
 /// What a call has on the device, each for one call at a time: as all calls enqueue on one stream, the next one
 /// overwrites it when the kernels of the last are done.
 struct Slots {
@@ -139,8 +122,8 @@ class CudaVectorKernels final : public VectorKernels {
  private:
   Slots* slots() const { return slots_.as<Slots>(); }
   double* workspace(int64_t doubles) const {
-    return reinterpret_cast<double*>(workspace_.at_least(doubles * static_cast<int64_t>(sizeof(double)),
-                                                         context_.stream()));
+    workspace_.reserve(doubles * static_cast<int64_t>(sizeof(double)));
+    return workspace_.as<double>();
   }
 
   /// The result of kernels that `enqueue(workspace, result)` enqueues, for vectors of n elements.
@@ -173,7 +156,8 @@ class CudaVectorKernels final : public VectorKernels {
     const auto pieces = static_cast<int64_t>(table.pieces.size()), layers = static_cast<int64_t>(table.layers.size());
     const int64_t pieces_bytes = pieces * static_cast<int64_t>(sizeof(vector::Piece));
     const int64_t layers_bytes = layers * static_cast<int64_t>(sizeof(vector::LayerPieces));
-    char* const to = table_memory_.at_least(pieces_bytes + layers_bytes, context_.stream());
+    table_memory_.reserve(pieces_bytes + layers_bytes);
+    char* const to = table_memory_.as<char>();
     copy_memory(to, table.pieces.data(), pieces_bytes, context_.stream());
     copy_memory(to + pieces_bytes, table.layers.data(), layers_bytes, context_.stream());
     table_ = {reinterpret_cast<const vector::Piece*>(to),
@@ -185,7 +169,7 @@ class CudaVectorKernels final : public VectorKernels {
   const Context& context_;
   DeviceMemory slots_;
   // Guarded by the context's lock.
-  mutable Room workspace_, table_memory_;
+  mutable DeviceMemory workspace_, table_memory_;  // as large as the largest call
   mutable vector::LayerTable table_{};
   mutable std::vector<Segments::Segment> segments_;  // that table_ is of
 };

@@ -1,5 +1,6 @@
 // Whole steps of the CUDA backend against those of the reference: every kind of operation, every way in which ghosts
-// meet micro-batches, captured passes and uncaptured ones. On the host, or on the GPU that GHOSTBATCH_TEST_DEVICE names.
+// meet micro-batches, captured passes and uncaptured ones. On the host, or on the GPU that GHOSTBATCH_TEST_DEVICE
+// names.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -111,7 +112,8 @@ void expect_steps_of_the_reference(Builder& network, const Cut& cut, int64_t gho
       spec.dropout = number % 4 != 3;
       const Asked asked{number % 3 == 0, spec.backward && number % 4 == 1, number % 2 == 1};
       const std::vector<int32_t> indices = rows_of(batch, static_cast<int32_t>(number), kCount);
-      SCOPED_TRACE(testing::Message() << "step " << number << ", batch " << batch << ", mode " << static_cast<int>(mode));
+      SCOPED_TRACE(testing::Message() << "step " << number << ", batch " << batch << ", mode "
+                                      << static_cast<int>(mode));
       const Outcome wanted = run(reference, *samples, indices, spec, asked);
       expect_close(run(cuda, *samples, indices, spec, asked), wanted, tolerance);
       if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) return;

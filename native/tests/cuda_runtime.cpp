@@ -1,5 +1,5 @@
-// The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or keep it while they are
-// captured. Memory that is given out is NaN, as it may be on a GPU.
+// The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or keep it while they
+// are captured. Memory that is given out is NaN, as it may be on a GPU.
 #include "cuda/runtime.h"
 
 #include <algorithm>

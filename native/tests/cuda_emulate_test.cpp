@@ -3,6 +3,7 @@
 
 #include "cuda/emulate.h"
 #include "cuda/pack.h"
+#include "cuda/runtime.h"
 #include "tests/support.h"
 
 namespace ghostbatch::tests {
@@ -84,6 +85,20 @@ TEST(CudaPack, RefusesWhatAGpuWould) {
   EXPECT_EQ(values[7], 7);
   EXPECT_EQ(values[11], 23);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(CudaRuntimeDeathTest, TheHostCannotTouchDeviceMemory) {
+  void* const data = cuda::allocate_memory(1000);
+  const cuda::Stream stream = cuda::create_stream();
+  char value = 1;
+  cuda::fill_memory(data, 0, 1000, stream);
+  cuda::copy_memory(&value, data, 1, stream);
+  EXPECT_EQ(value, 0);
+  EXPECT_DEATH(static_cast<volatile char*>(data)[999] = 1, "");
+  cuda::destroy_stream(stream);
+  cuda::release_memory(data);
+}
+#endif
 
 }  // namespace
 }  // namespace ghostbatch::tests

@@ -1,13 +1,15 @@
 // The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or keep it while they
-// are captured. Memory that is given out is NaN, as it may be on a GPU.
+// are captured.
 #include "cuda/runtime.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -27,30 +29,109 @@ struct CUgraphExec_st {
 namespace ghostbatch::cuda {
 namespace {
 
-std::mutex mutex;
-std::map<void*, int64_t> blocks;
-int64_t used = 0, limit = int64_t{4} << 30;
+constexpr int64_t kAlignment = 256;
 
-void* take(int64_t bytes) {
-  const std::scoped_lock lock(mutex);
-  if (used + bytes > limit) return nullptr;
-  const auto size = static_cast<size_t>((std::max<int64_t>(bytes, 1) + 255) / 256 * 256);
-  void* const data = std::aligned_alloc(256, size);
-  if (data == nullptr) return nullptr;
-  std::memset(data, 0xFF, size);
-  blocks.emplace(data, bytes);
-  used += bytes;
-  return data;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kProtected = false;  // the sanitizer knows the ends of what malloc gives
+#else
+constexpr bool kProtected = true;
+#endif
+
+/// Device memory: of the host, which cannot touch it but in what is enqueued, so that a forgotten copy shows.
+class Memory {
+ public:
+  /// While one lives, memory can be touched.
+  class Access {
+   public:
+    explicit Access(Memory& memory) : memory_(memory), lock_(memory.accesses_) {
+      if (memory_.depth_++ == 0) memory_.protect(PROT_READ | PROT_WRITE);
+    }
+    ~Access() {
+      if (--memory_.depth_ == 0) memory_.protect(PROT_NONE);
+    }
+    Access(const Access&) = delete;
+    Access& operator=(const Access&) = delete;
+
+   private:
+    Memory& memory_;
+    std::unique_lock<std::recursive_mutex> lock_;
+  };
+
+  Memory() {
+    if (!kProtected) return;
+    base_ = static_cast<char*>(mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (base_ == MAP_FAILED) std::abort();
+  }
+
+  /// NaN, as it may be on a GPU; null beyond the limit.
+  void* take(int64_t bytes) {
+    const Access access(*this);
+    if (used + bytes > limit) return nullptr;
+    const int64_t size = (std::max<int64_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+    void* const data = kProtected ? place(size) : std::aligned_alloc(kAlignment, static_cast<size_t>(size));
+    if (data == nullptr) return nullptr;
+    std::memset(data, 0xFF, static_cast<size_t>(size));
+    blocks_.emplace(data, Block{bytes, size});
+    used += bytes;
+    return data;
+  }
+
+  void give_back(void* data) noexcept {
+    if (data == nullptr) return;
+    const Access access(*this);
+    const auto block = blocks_.find(data);
+    if (block == blocks_.end()) std::abort();  // never given out, or given back twice
+    used -= block->second.bytes;
+    blocks_.erase(block);
+    if (!kProtected) std::free(data);
+  }
+
+  int64_t used = 0, limit = kReserved / 2;
+
+ private:
+  static constexpr int64_t kReserved = int64_t{8} << 30;
+  struct Block {
+    int64_t bytes, size;
+  };
+
+  /// The first gap that is large enough.
+  void* place(int64_t size) {
+    char* at = base_;
+    for (const auto& [data, block] : blocks_) {
+      if (static_cast<char*>(data) - at >= size) return at;
+      at = static_cast<char*>(data) + block.size;
+    }
+    if (base_ + kReserved - at < size) return nullptr;
+    if (at + size > top_) {
+      top_ = at + size;
+      protect(PROT_READ | PROT_WRITE);
+    }
+    return at;
+  }
+
+  void protect(int protection) {
+    if (!kProtected || top_ == nullptr) return;
+    const auto page = static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+    const int64_t bytes = (top_ - base_ + page - 1) / page * page;
+    if (mprotect(base_, static_cast<size_t>(bytes), protection) != 0) std::abort();
+  }
+
+  char* base_ = nullptr;
+  char* top_ = nullptr;  // all that was ever given out lies before it
+  std::map<void*, Block> blocks_;
+  std::recursive_mutex accesses_;
+  int depth_ = 0;
+};
+
+/// Never destroyed: tests give memory back until the end.
+Memory& memory() {
+  static Memory& memory = *new Memory();
+  return memory;
 }
 
-void give_back(void* data) noexcept {
-  if (data == nullptr) return;
-  const std::scoped_lock lock(mutex);
-  const auto block = blocks.find(data);
-  if (block == blocks.end()) std::abort();  // never given out, or given back twice
-  used -= block->second;
-  blocks.erase(block);
-  std::free(data);
+void run(const std::function<void()>& work) {
+  const Memory::Access access(memory());
+  work();
 }
 
 }  // namespace
@@ -59,7 +140,7 @@ void submit(Stream stream, std::function<void()> work) {
   if (stream->captured) {
     stream->kept.push_back(std::move(work));
   } else {
-    work();
+    run(work);
   }
 }
 
@@ -67,14 +148,16 @@ void set_device(int32_t ordinal) {
   if (ordinal != 0) fail("cuda", "its GPU to work", text("number ", ordinal));
 }
 
-void* allocate_memory(int64_t bytes) { return take(bytes); }
-void release_memory(void* data) noexcept { give_back(data); }
+void* allocate_memory(int64_t bytes) { return memory().take(bytes); }
+void release_memory(void* data) noexcept { memory().give_back(data); }
 int64_t free_memory() {
-  const std::scoped_lock lock(mutex);
-  return limit - used;
+  const Memory::Access access(memory());
+  return memory().limit - memory().used;
 }
-void* allocate_pinned(int64_t bytes) { return take(bytes); }
-void release_pinned(void* data) noexcept { give_back(data); }
+void* allocate_pinned(int64_t bytes) {
+  return std::aligned_alloc(kAlignment, static_cast<size_t>((bytes + kAlignment - 1) / kAlignment * kAlignment));
+}
+void release_pinned(void* data) noexcept { std::free(data); }
 
 Stream create_stream() { return new CUstream_st(); }
 void destroy_stream(Stream stream) noexcept { delete stream; }
@@ -113,11 +196,11 @@ void CapturedGraph::launch(Stream stream) const {
 namespace ghostbatch::tests {
 
 int64_t device_memory_in_use() {
-  const std::scoped_lock lock(cuda::mutex);
-  return cuda::used;
+  const cuda::Memory::Access access(cuda::memory());
+  return cuda::memory().used;
 }
-MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::limit) { cuda::limit = bytes; }
-MemoryLimit::~MemoryLimit() { cuda::limit = before_; }
+MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::memory().limit) { cuda::memory().limit = bytes; }
+MemoryLimit::~MemoryLimit() { cuda::memory().limit = before_; }
 
 }  // namespace ghostbatch::tests
 

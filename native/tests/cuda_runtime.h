@@ -5,7 +5,7 @@
 
 namespace ghostbatch::tests {
 
-/// Bytes of device and pinned memory that are not given back.
+/// Bytes of device memory that are not given back.
 int64_t device_memory_in_use();
 
 /// So much device memory, while it lives.

@@ -5,10 +5,10 @@
       [--precisions bf16,f32] [--spellings ...] [--layers] [--out FILE.json]
 
 Samples lie on the GPU; each step draws some, pads, crops and flips them there. Networks are compiled, in channels_last,
-under autocast for bf16 and without TF32 for f32; a whole step is one CUDA graph. Ghost batch norm is spelled in four ways:
-accumulate (ghost after ghost through plain batch norm, gradients added up), chunk (a batch norm for each ghost, and cat),
-fold (ghosts laid into the channels of one batch norm) and moments (mean and variance of [ghosts, V, ...], for the compiler
-to fuse). All take turns; the fastest takes part once more with --compile max-autotune. The same spellings are first held
+under autocast for bf16 and without TF32 for f32; a whole step is one CUDA graph. Ghost batch norm has four spellings:
+accumulate (ghost after ghost through plain batch norm, gradients added up), chunk (a batch norm for each ghost, then
+cat), fold (ghosts laid into the channels of one batch norm) and moments (mean and variance of [ghosts, V, ...], for the
+compiler to fuse). All take turns; the fastest takes part once more with --compile max-autotune. First they are held
 against a plain loop over ghosts, in double on the CPU. Networks that --out names already are not measured again.
 """
 
@@ -43,7 +43,7 @@ SUITE = (
 
 
 class GhostNorm(nn.Module):
-    """Batch norm of [N, C] or [N, C, H, W] within each of `ghosts` runs of samples; running statistics ghost after ghost."""
+    """Batch norm of [N, C] or [N, C, H, W] within runs of samples; running statistics are updated ghost after ghost."""
 
     def __init__(self, channels, spelling, ghosts):
         super().__init__()
@@ -303,7 +303,8 @@ def measure(case, arguments):
     rows, steps = [], []
 
     def add(spelling, compiled):
-        row = {**case.key(), "augment": "pad-crop-flip" if augment else "none", "spelling": spelling, "compile": compiled}
+        augmented = "pad-crop-flip" if augment else "none"
+        row = {**case.key(), "augment": augmented, "spelling": spelling, "compile": compiled}
         rows.append(row)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -339,8 +340,8 @@ def measure(case, arguments):
             continue
         rates = [case.batch / seconds for seconds in times]
         row.update(
-            images_per_second=statistics.median(rates), least=min(rates), most=max(rates), ms=1e3 * statistics.median(times),
-            fastest=row is fastest[0])
+            images_per_second=statistics.median(rates), least=min(rates), most=max(rates),
+            ms=1e3 * statistics.median(times), fastest=row is fastest[0])
     return rows
 
 
@@ -383,8 +384,8 @@ def convolutions(case, arguments):
             times = [timed(run, arguments.seconds / 5, device) for _ in range(arguments.rounds)]
             seconds = statistics.median(times)
             rows.append({
-                **case.key(), "input": shape, "filters": filters, "kernel": kernel[0], "stride": stride[0], "count": count,
-                "direction": direction, "ms": 1e3 * seconds, "tflops": flops / seconds / 1e12})
+                **case.key(), "input": shape, "filters": filters, "kernel": kernel[0], "stride": stride[0],
+                "count": count, "direction": direction, "ms": 1e3 * seconds, "tflops": flops / seconds / 1e12})
     return rows
 
 
@@ -407,7 +408,8 @@ def check_ghosts():
             for k in range(ghosts):
                 ghost = x[k * rows:(k + 1) * rows]
                 m, v = ghost.mean(axes), ((ghost - ghost.mean(axes).view(view)) ** 2).mean(axes)
-                parts.append((ghost - m.view(view)) / (v.view(view) + EPSILON).sqrt() * weight.view(view) + bias.view(view))
+                normal = (ghost - m.view(view)) / (v.view(view) + EPSILON).sqrt()
+                parts.append(normal * weight.view(view) + bias.view(view))
                 n = ghost.numel() // 4
                 mean = 0.9 * mean + 0.1 * m.detach()
                 variance = 0.9 * variance + 0.1 * v.detach() * n / (n - 1)
@@ -427,7 +429,7 @@ def check_ghosts():
             gradients = torch.autograd.grad(y, (mine, norm.weight, norm.bias), dy)
             worst = max(map(relative, (y.detach(), norm.mean, norm.variance) + gradients, expected))
             if not worst < 1e-12:
-                raise SystemExit(f"pytorch_step: {spelling} needs what a loop over ghosts gives, differs by {worst:.1e}")
+                raise SystemExit(f"pytorch_step: {spelling} needs what a loop gives, differs by {worst:.1e}")
     gradients = {}
     x, labels = torch.randn(8, 1, 28, 28, dtype=torch.float64), torch.arange(8) % CLASSES
     for spelling in GHOST_SPELLINGS:
@@ -461,7 +463,7 @@ def parse():
     def ghost(text):
         return 0 if text == "none" else int(text)
 
-    parser.add_argument("--networks", type=names(NETWORKS), help="default: those of the suite, with its batches and ghosts")
+    parser.add_argument("--networks", type=names(NETWORKS), help="default: the suite's, with its batches and ghosts")
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--ghost", type=ghost, default=128)
     parser.add_argument("--precisions", type=names(("bf16", "f32")), default=["bf16", "f32"])

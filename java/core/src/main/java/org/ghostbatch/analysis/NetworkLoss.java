@@ -142,7 +142,7 @@ public final class NetworkLoss implements Objective, AutoCloseable {
             plan,
             new EngineSpec(
                 device.supports(DataType.F64) ? DataType.F64 : DataType.F32,
-                MicroBatch.on(device).of(network, ghost),
+                MicroBatch.on(device).of(network, ghost, piece.length),
                 ghost,
                 MicroBatch.on(device).ghostPerLane(network, ghost),
                 true,

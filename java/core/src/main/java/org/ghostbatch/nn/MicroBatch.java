@@ -4,8 +4,8 @@ import org.ghostbatch.device.Device;
 
 /**
  * The rule for the micro-batch S, the rows of one pass of the kernels, and for who runs a ghost
- * batch V that is larger. It follows from the network, V and the kind of backend, never from the
- * machine, so that results do not either.
+ * batch V that is larger. It follows from the network, V, the batch and the kind of backend, never
+ * from the machine, so that results do not either.
  *
  * <p>{@link #ON_CORES}: one-thread convolutions run at full speed from 16 to 32 rows on, matrix
  * products want more: the target is 64 rows for a network with convolutions, 256 for one of linear
@@ -26,12 +26,13 @@ import org.ghostbatch.device.Device;
  *
  * <p>{@link #ON_GPU}: a kernel should keep thousands of threads busy for longer than its launch
  * takes. The target is 4,096 rows, and fewer, to a power of two, where these would hold more than 8
- * GiB of activations in f32. The one lane runs every ghost.
+ * GiB of activations in f32. A batch is cut into as few micro-batches as that allows, all alike:
+ * kernels compute all rows. The one lane runs every ghost.
  */
 public enum MicroBatch {
   ON_CORES(1L << 31) {
     @Override
-    public int of(Network network, int ghost) {
+    public int of(Network network, int ghost, int batch) {
       boolean onLane = ghostPerLane(network, ghost);
       boolean cached = onLane && CACHED_ROWS * network.values() >= 4L * network.parameterCount();
       if (cached && ghost > 2 * CACHED_ROWS) {
@@ -50,9 +51,12 @@ public enum MicroBatch {
 
   ON_GPU(1L << 33) {
     @Override
-    public int of(Network network, int ghost) {
+    public int of(Network network, int ghost, int batch) {
       int target = atMost(network, 4096);
-      return wholeGhosts(target, hasGhosts(network, ghost) && ghost <= target ? ghost : 1);
+      int unit = hasGhosts(network, ghost) && ghost <= target ? ghost : 1;
+      long units = divideUp(batch, unit);
+      long passes = divideUp(units, Math.max(1, target / unit));
+      return Math.toIntExact(divideUp(units, passes) * unit);
     }
 
     @Override
@@ -78,8 +82,9 @@ public enum MicroBatch {
    * S for a network.
    *
    * @param ghost V in rows; 0 for plain batch norm over the whole batch, or none
+   * @param batch the most rows that are asked for at a time, at least 1; of no account on cores
    */
-  public abstract int of(Network network, int ghost);
+  public abstract int of(Network network, int ghost, int batch);
 
   /**
    * Whether one lane runs a whole ghost, however many micro-batches it spans; otherwise all lanes
@@ -99,6 +104,10 @@ public enum MicroBatch {
   /** As many whole ghosts as so many rows hold, at least one. */
   static int wholeGhosts(int rows, int ghost) {
     return ghost * Math.max(1, rows / ghost);
+  }
+
+  private static long divideUp(long a, long b) {
+    return (a + b - 1) / b;
   }
 
   int atMost(Network network, int rows) {

@@ -314,12 +314,12 @@ public final class Network {
   public String summary(Device device, int threads, int batch, int ghost) {
     int whole = ghost == 0 ? batch : Math.min(ghost, batch);
     int asked = ghost >= batch ? 0 : ghost;
-    int microBatch = MicroBatch.on(device).of(this, asked);
+    int microBatch = MicroBatch.on(device).of(this, asked, batch);
     StringBuilder text = new StringBuilder(summary());
     try (NetworkPlan plan = compile(device)) {
       long bytes =
           device.predictBytes(
-              threads, plan, trainingSpec(device, asked, hasBatchNorm() ? whole : 0));
+              threads, plan, trainingSpec(device, asked, hasBatchNorm() ? whole : 0, batch));
       text.append(
           String.format(
               Locale.ROOT,
@@ -345,12 +345,12 @@ public final class Network {
    * What the rules make of a ghost batch of {@code asked} rows (0: the whole batch), of which a
    * step holds at most {@code ghost}.
    */
-  private EngineSpec trainingSpec(Device device, int asked, int ghost) {
+  private EngineSpec trainingSpec(Device device, int asked, int ghost, int batch) {
     MicroBatch rule = MicroBatch.on(device);
     LoadSpec load = LoadSpec.of(inputShape.height(), inputShape.width(), inputShape.channels());
     return new EngineSpec(
         DataType.F32,
-        rule.of(this, asked),
+        rule.of(this, asked, batch),
         ghost,
         rule.ghostPerLane(this, asked),
         true,
@@ -379,7 +379,7 @@ public final class Network {
   }
 
   private boolean fits(Device device, int threads, NetworkPlan plan, int ghost, long available) {
-    return device.predictBytes(threads, plan, trainingSpec(device, ghost, ghost)) <= available;
+    return device.predictBytes(threads, plan, trainingSpec(device, ghost, ghost, ghost)) <= available;
   }
 
   @Override

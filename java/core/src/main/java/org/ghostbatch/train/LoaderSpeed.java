@@ -187,7 +187,7 @@ public record LoaderSpeed(String name, long images, double seconds) {
               plan,
               new EngineSpec(
                   DataType.F32,
-                  MicroBatch.on(device).of(network, 0),
+                  MicroBatch.on(device).of(network, 0, batch),
                   0,
                   false,
                   false,

@@ -369,7 +369,7 @@ public final class Predictor implements AutoCloseable {
 
   private Runtime many() {
     if (many == null) {
-      many = new Runtime(MicroBatch.on(device).of(model.network(), 0), CHUNK);
+      many = new Runtime(MicroBatch.on(device).of(model.network(), 0, CHUNK), CHUNK);
     }
     return many;
   }

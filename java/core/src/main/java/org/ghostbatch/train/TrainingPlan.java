@@ -136,7 +136,7 @@ final class TrainingPlan {
     if (spec.microBatch() > 0) {
       return spec.microBatch();
     }
-    int byRule = rule.of(network, ghostOfRule());
+    int byRule = rule.of(network, ghostOfRule(), batch.largest(count));
     boolean cut = batch.follows() && parts(network, byRule, smallestBatch()) < LEAST_PARTS;
     return cut && measurable(network) > 0 ? measurable(network) : byRule;
   }

@@ -287,7 +287,7 @@ class NetworkTest {
       EngineSpec spec =
           new EngineSpec(
               DataType.F32,
-              MicroBatch.ON_CORES.of(network, ghost),
+              MicroBatch.ON_CORES.of(network, ghost, 8192),
               ghost,
               MicroBatch.ON_CORES.ghostPerLane(network, ghost),
               true,
@@ -303,35 +303,35 @@ class NetworkTest {
     Network images = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
     Network vectors = Network.of(Models.f1(10), new SampleShape(28, 28, 1));
     Network plain = Network.of(Models.softmax(10), new SampleShape(28, 28, 1));
-    assertEquals(64, MicroBatch.ON_CORES.of(images, 0));
-    assertEquals(60, MicroBatch.ON_CORES.of(images, 20));
-    assertEquals(64, MicroBatch.ON_CORES.of(images, 32));
-    assertEquals(128, MicroBatch.ON_CORES.of(images, 128));
-    assertEquals(256, MicroBatch.ON_CORES.of(images, 256));
-    assertEquals(64, MicroBatch.ON_CORES.of(images, 257));
-    assertEquals(256, MicroBatch.ON_CORES.of(vectors, 128));
-    assertEquals(512, MicroBatch.ON_CORES.of(vectors, 512));
-    assertEquals(256, MicroBatch.ON_CORES.of(vectors, 513));
-    assertEquals(256, MicroBatch.ON_CORES.of(plain, 100));
+    assertEquals(64, MicroBatch.ON_CORES.of(images, 0, 8192));
+    assertEquals(60, MicroBatch.ON_CORES.of(images, 20, 8192));
+    assertEquals(64, MicroBatch.ON_CORES.of(images, 32, 8192));
+    assertEquals(128, MicroBatch.ON_CORES.of(images, 128, 8192));
+    assertEquals(256, MicroBatch.ON_CORES.of(images, 256, 8192));
+    assertEquals(64, MicroBatch.ON_CORES.of(images, 257, 8192));
+    assertEquals(256, MicroBatch.ON_CORES.of(vectors, 128, 8192));
+    assertEquals(512, MicroBatch.ON_CORES.of(vectors, 512, 8192));
+    assertEquals(256, MicroBatch.ON_CORES.of(vectors, 513, 8192));
+    assertEquals(256, MicroBatch.ON_CORES.of(plain, 100, 8192));
     Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
-    assertEquals(16, MicroBatch.ON_CORES.of(large, 0), "27 million values a sample");
-    assertEquals(16, MicroBatch.ON_CORES.of(large, 32));
-    assertEquals(16, MicroBatch.ON_CORES.of(large, 16));
-    assertEquals(12, MicroBatch.ON_CORES.of(large, 6));
+    assertEquals(16, MicroBatch.ON_CORES.of(large, 0, 8192), "27 million values a sample");
+    assertEquals(16, MicroBatch.ON_CORES.of(large, 32, 8192));
+    assertEquals(16, MicroBatch.ON_CORES.of(large, 16, 8192));
+    assertEquals(12, MicroBatch.ON_CORES.of(large, 6, 8192));
     Network deep = Network.of(Models.resnet44(10), new SampleShape(32, 32, 3));
-    assertEquals(64, MicroBatch.ON_CORES.of(deep, 0));
-    assertEquals(30, MicroBatch.ON_CORES.of(deep, 15));
-    assertEquals(32, MicroBatch.ON_CORES.of(deep, 32));
-    assertEquals(16, MicroBatch.ON_CORES.of(deep, 33));
-    assertEquals(16, MicroBatch.ON_CORES.of(deep, 256));
-    assertEquals(64, MicroBatch.ON_CORES.of(deep, 257));
+    assertEquals(64, MicroBatch.ON_CORES.of(deep, 0, 8192));
+    assertEquals(30, MicroBatch.ON_CORES.of(deep, 15, 8192));
+    assertEquals(32, MicroBatch.ON_CORES.of(deep, 32, 8192));
+    assertEquals(16, MicroBatch.ON_CORES.of(deep, 33, 8192));
+    assertEquals(16, MicroBatch.ON_CORES.of(deep, 256, 8192));
+    assertEquals(64, MicroBatch.ON_CORES.of(deep, 257, 8192));
     Set<String> cut = Set.of("resnet20", "resnet44", "resnet110", "wrn-16-4");
     for (String model : Models.names()) {
       Network network = Network.of(Models.byName(model, 10), new SampleShape(32, 32, 3));
       int rows = cut.contains(model) ? 16 : network.hasConvolution() ? 128 : 256;
-      assertEquals(rows, MicroBatch.ON_CORES.of(network, 128), model);
+      assertEquals(rows, MicroBatch.ON_CORES.of(network, 128, 8192), model);
     }
-    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_CORES.of(plain, -1));
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_CORES.of(plain, -1, 8192));
   }
 
   @Test
@@ -339,15 +339,18 @@ class NetworkTest {
     Network images = Network.of(Models.lenet(10), new SampleShape(28, 28, 1));
     Network deep = Network.of(Models.resnet44(10), new SampleShape(32, 32, 3));
     Network large = Network.of(Models.vgg16(1000), new SampleShape(224, 224, 3));
-    assertEquals(4096, MicroBatch.ON_GPU.of(images, 0));
-    assertEquals(4096, MicroBatch.ON_GPU.of(images, 128));
-    assertEquals(4000, MicroBatch.ON_GPU.of(images, 100));
-    assertEquals(4096, MicroBatch.ON_GPU.of(images, 5000));
-    assertEquals(2048, MicroBatch.ON_GPU.of(deep, 128), "4 GiB in f32");
-    assertEquals(64, MicroBatch.ON_GPU.of(large, 32), "27 million values a sample");
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 0, 8192));
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 128, 8192));
+    assertEquals(2800, MicroBatch.ON_GPU.of(images, 100, 8192), "82 ghosts in three");
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 5000, 8192));
+    assertEquals(2048, MicroBatch.ON_GPU.of(deep, 128, 8192), "4 GiB in f32");
+    assertEquals(64, MicroBatch.ON_GPU.of(large, 32, 8192), "27 million values a sample");
+    assertEquals(300, MicroBatch.ON_GPU.of(images, 0, 300));
+    assertEquals(3000, MicroBatch.ON_GPU.of(images, 0, 6000));
+    assertEquals(384, MicroBatch.ON_GPU.of(images, 128, 300), "ghosts of 100");
     assertTrue(MicroBatch.ON_GPU.ghostPerLane(large, 4096));
     assertFalse(MicroBatch.ON_GPU.ghostPerLane(images, 0));
-    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_GPU.of(images, -1));
+    assertThrows(IllegalArgumentException.class, () -> MicroBatch.ON_GPU.of(images, -1, 8192));
   }
 
   @Test

@@ -147,6 +147,17 @@ public final class Network {
     return operations.get(operation).kind();
   }
 
+  /** Shape of what an operation makes. */
+  public SampleShape operationShape(int operation) {
+    return operations.get(operation).out();
+  }
+
+  /** Shape of what it makes it from; a residual is shaped as the result. */
+  public SampleShape operationSource(int operation) {
+    int value = operations.get(operation).src();
+    return value == 0 ? inputShape : operations.get(value - 1).out();
+  }
+
   /** The operations, for an engine of this device. */
   public NetworkPlan compile(Device device) {
     return plan(device, operations);

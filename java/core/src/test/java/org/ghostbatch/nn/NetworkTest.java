@@ -108,6 +108,9 @@ class NetworkTest {
     assertTrue(last.spec().relu() && last.spec().residual());
     assertEquals(2, last.residual(), "the value that the block started from");
     assertEquals("batch norm", network.operationKind(1));
+    assertEquals(IMAGE, network.operationSource(0));
+    assertEquals(network.operationShape(0), network.operationSource(1));
+    assertEquals(new SampleShape(1, 1, 2), network.operationShape(7));
   }
 
   @Test

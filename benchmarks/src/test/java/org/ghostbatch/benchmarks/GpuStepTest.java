@@ -1,0 +1,190 @@
+package org.ghostbatch.benchmarks;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.Map;
+import org.ghostbatch.benchmarks.GpuFloors.Sum;
+import org.ghostbatch.benchmarks.GpuStep.Part;
+import org.ghostbatch.data.SampleShape;
+import org.ghostbatch.device.DataType;
+import org.ghostbatch.nn.BatchNorm;
+import org.ghostbatch.nn.Conv2d;
+import org.ghostbatch.nn.Flatten;
+import org.ghostbatch.nn.GlobalAvgPool;
+import org.ghostbatch.nn.Linear;
+import org.ghostbatch.nn.MaxPool2d;
+import org.ghostbatch.nn.Models;
+import org.ghostbatch.nn.Network;
+import org.ghostbatch.nn.ReLU;
+import org.ghostbatch.nn.Sequential;
+import org.junit.jupiter.api.Test;
+
+/** What {@link GpuStep} counts, against counts by hand. */
+class GpuStepTest {
+  /** Parameters: 216, 8, 8, 64 and 8, 16 and 2; 16 running statistics. */
+  private static final Network SMALL =
+      Network.of(
+          Sequential.of(
+              Conv2d.of(8, 3).padding(1).bias(false),
+              BatchNorm.of(),
+              ReLU.of(),
+              Conv2d.of(8, 1),
+              GlobalAvgPool.of(),
+              Linear.of(2)),
+          new SampleShape(4, 4, 3));
+
+  /** Parameters: 32, 8, 8, 16 and 2. */
+  private static final Network DENSE =
+      Network.of(
+          Sequential.of(
+              Flatten.of(), Linear.of(8).bias(false), BatchNorm.of(), ReLU.of(), Linear.of(2)),
+          new SampleShape(2, 2, 1));
+
+  private static Map<Part, Sum> parts(GpuStep step) {
+    return GpuFloors.sums(step, DataType.BF16, GpuStep.Entry::part);
+  }
+
+  private static void check(Sum sum, int launches, double bytes, double flops) {
+    assertEquals(launches, sum.launches);
+    assertEquals(bytes, sum.bytes);
+    assertEquals(flops, sum.flops);
+  }
+
+  @Test
+  void aSmallNetworkIsCountedAsByHand() {
+    GpuStep step = GpuStep.of(SMALL, 6, 3, DataType.BF16);
+    assertEquals(4095, step.microBatch(), "whole ghosts");
+    assertEquals(4095, step.computedRows());
+    Map<Part, Sum> parts = parts(step);
+    // 48, 128 and 128 values a row; the first has no gradient of its input, the second has a bias.
+    double first = 4095 * (48 + 128) * 2;
+    double second = 4095 * (128 + 128) * 2;
+    check(
+        parts.get(Part.CONVOLUTION),
+        2 + 3 + 2,
+        2 * first + 216 * (2 + 4) + 3 * second + 64 * (2 + 2 + 4) + 4095 * 128 * 2,
+        4095.0 * 2 * 16 * (2 * 216 + 3 * 64));
+    check(
+        parts.get(Part.LINEAR),
+        3 + 1,
+        3 * 4095 * (8 + 2) * 2 + 16 * (2 + 2 + 4) + 2 * 8,
+        3.0 * 4095 * 2 * 16);
+    // A ghost of 48 places is held by a block. Forward and again x to y; x and dy to dx.
+    check(parts.get(Part.NORM_FORWARD), 1, 2 * 6 * 128 * 2, 0);
+    check(parts.get(Part.NORM_AGAIN), 1, 2 * 6 * 128 * 2, 0);
+    check(parts.get(Part.NORM_BACKWARD), 2, 3 * 6 * 128 * 2, 0);
+    check(parts.get(Part.POOL), 2, 2 * 6 * (128 + 8) * 2, 0);
+    assertNull(parts.get(Part.ELEMENTWISE));
+    check(parts.get(Part.LOSS), 2, 6 * (2 * 2 * 2 + 4 + 2 * 16), 0);
+    check(parts.get(Part.LOADER), 1, 6 * (48 * (1 + 2) + 3 * 4), 0);
+    check(parts.get(Part.ZEROING), 6, (4095 - 6) * (48 + 128 + 128 + 128 + 8 + 2) * 2, 0);
+    check(parts.get(Part.COMMIT), 7, 322 * 8, 0);
+    check(parts.get(Part.PACKING), 6, (216 + 64 + 16) * (4 + 2 + 4 + 4), 0);
+    // Zeroes for two doubles each, two ghosts read, and its own read and written.
+    check(parts.get(Part.STATISTICS), 3, 16 * 16 + (2 + 2) * 16 * 4, 0);
+    check(parts.get(Part.CLIP), 3, 322 * 4, 0);
+    check(parts.get(Part.OPTIMIZER), 2, 322 * 20, 0);
+    check(parts.get(Part.COPIES), 5, 6 * 4, 0);
+
+    Sum total = GpuFloors.total(step, DataType.BF16);
+    assertEquals(parts.values().stream().mapToInt(sum -> sum.launches).sum(), total.launches);
+    assertEquals(0, total.idle);
+    assertEquals(5 + 2 + 6 + 3 + 2, total.alone);
+    assertEquals(total.bytes / GpuFloors.BYTES_PER_SECOND, total.floor, 1e-12, "no flops bind");
+    assertEquals(0, total.byFlops);
+    assertTrue(total.estimate >= 52 * GpuFloors.CAPTURED_SECONDS);
+  }
+
+  @Test
+  void aGhostOfTwoMicroBatchesMeets() {
+    GpuStep step = GpuStep.of(DENSE, 5000, 0, DataType.F32);
+    assertEquals(4096, step.microBatch());
+    assertEquals(8192, step.computedRows());
+    Map<Part, Sum> parts = GpuFloors.sums(step, DataType.F32, GpuStep.Entry::part);
+    double tensor = 5000 * 8 * 4;
+    check(parts.get(Part.NORM_FORWARD), 2 * 2 + 1 + 2, 3 * tensor, 0);
+    check(parts.get(Part.NORM_AGAIN), 2, 2 * tensor, 0);
+    check(parts.get(Part.NORM_BACKWARD), 2 * 2 + 1 + 2, (2 + 3) * tensor, 0);
+    // No launch for the bias: it is of the type of activations, and aligned, behind 32 + 16 + 16.
+    check(
+        parts.get(Part.LINEAR),
+        2 * (2 + 3),
+        2 * (4096 * (2 * (4 + 8) + 3 * (8 + 2)) + 2 * 32 + 3 * 16) * 4,
+        2.0 * 4096 * 2 * (2 * 32 + 3 * 16));
+    // Weights and bias of each micro-batch, gamma and beta of the ghost.
+    check(parts.get(Part.COMMIT), 3 + 3 + 2, (32 + 16 + 2) * (8 + 12) + 16 * 8, 0);
+    Sum zeroing = parts.get(Part.ZEROING);
+    check(zeroing, 2 * 4, (8192 - 5000) * (4 + 8 + 8 + 2) * 4, 0);
+    assertEquals(4, zeroing.idle, "those of the whole micro-batch");
+    check(parts.get(Part.COPIES), 2 + 2 + 1, 5000 * 4, 0);
+  }
+
+  @Test
+  void laterMicroBatchesAreAdded() {
+    Sum commit = parts(GpuStep.of(SMALL, 6000, 3, DataType.BF16)).get(Part.COMMIT);
+    check(commit, 2 * 7, 322 * (8 + 12), 0);
+    // Of a ghost's second micro-batch to those of its first, and then to the sums.
+    Sum spanning = parts(GpuStep.of(DENSE, 10000, 5000, DataType.BF16)).get(Part.COMMIT);
+    check(spanning, 2 * (3 + 3 + 2), (32 + 16 + 2) * (12 + 8 + 12 + 12) + 16 * (8 + 12), 0);
+  }
+
+  @Test
+  void poolingKeepsWhereTheLargestWere() {
+    Network network =
+        Network.of(
+            Sequential.of(Conv2d.of(8, 1), MaxPool2d.of(2), Flatten.of(), Linear.of(2)),
+            new SampleShape(4, 4, 1));
+    Map<Part, Sum> parts = parts(GpuStep.of(network, 6, 0, DataType.BF16));
+    check(parts.get(Part.POOL), 2, 2 * 6 * ((128 + 32) * 2 + 32), 0);
+    assertNull(parts.get(Part.STATISTICS), "no batch norm");
+  }
+
+  @Test
+  void aResidualTakesItsTensorsAlong() {
+    Network network = Network.of(Models.resnet20(10), new SampleShape(32, 32, 3));
+    GpuStep step = GpuStep.of(network, 128, 128, DataType.BF16);
+    Map<Part, Sum> parts = parts(step);
+    // Stages of 7, 6 + 1 and 6 + 1 norms: 3 of each have a residual; a shortcut's is not among the
+    // others that are computed again, nor one with a residual.
+    double a = 128 * 32 * 32 * 16 * 2;
+    assertEquals(
+        a * (4 * 2 + 3 * 3 + (4 * 2 + 3 * 3) / 2.0 + (4 * 2 + 3 * 3) / 4.0),
+        parts.get(Part.NORM_FORWARD).bytes);
+    assertEquals(a * 2 * (4 + 3 / 2.0 + 3 / 4.0), parts.get(Part.NORM_AGAIN).bytes);
+    // The last block's output has one gradient, those of all others have two.
+    assertEquals(
+        a * (4 * 3 + 3 * 6 + (4 * 3 + 3 * 6) / 2.0 + (4 * 3 + 2 * 6 + 5) / 4.0),
+        parts.get(Part.NORM_BACKWARD).bytes);
+    assertEquals(3 * a, parts.get(Part.ELEMENTWISE).bytes, "gradients of the stem's output");
+    double flops = parts.get(Part.CONVOLUTION).flops + parts.get(Part.LINEAR).flops;
+    double stem = 2.0 * 32 * 32 * 16 * 27;
+    assertEquals(step.computedRows() * (3 * network.flops() - stem), flops, 1e-9 * flops);
+  }
+
+  @Test
+  void normsAreLaunchedInWaves() {
+    // 4 MiB a ghost: four of them, or two with dy, are a wave; the last launch ends what it began.
+    assertEquals(new GpuNorm(17, 33, 8, 15), GpuNorm.of(1024, 16, 2, 64, 32, 128));
+    assertEquals(new GpuNorm(17, 33, 0, 0), GpuNorm.of(1024, 16, 2, 64, 64, 128));
+    assertEquals(new GpuNorm(5, 9, 2, 3), GpuNorm.of(64, 64, 2, 64, 32, 128));
+    // Held by blocks, but not where channels do not fill accesses.
+    assertEquals(new GpuNorm(1, 2, 0, 0), GpuNorm.of(64, 64, 2, 128, 128, 8));
+    assertEquals(new GpuNorm(2, 2, 0, 0), GpuNorm.of(64, 60, 2, 128, 128, 8));
+  }
+
+  @Test
+  void theTableHasALineForEachKindAndItsPart() {
+    GpuStep step = GpuStep.of(SMALL, 6, 3, DataType.BF16);
+    String table = GpuFloors.table(step, DataType.BF16);
+    assertTrue(
+        table.contains(
+            "\n| 4x4x3 to 4x4x8, 3x3, gradient of weights | 1 | 1 | 1.44 | 0.028 | 0.335 |"),
+        table);
+    assertTrue(table.contains("\n| **gradient commits** | 7 | 7 | 0.003 |  | <0.001 |"), table);
+    String summary = GpuFloors.summary(Map.of("small", step), DataType.BF16);
+    assertTrue(summary.contains("\n| launches | 52 |\n| of them idle | 0 |\n"), summary);
+    assertTrue(summary.contains("\n| of them outside the graph | 18 |\n"), summary);
+  }
+}

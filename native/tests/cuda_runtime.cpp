@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -30,6 +31,7 @@ namespace ghostbatch::cuda {
 namespace {
 
 constexpr int64_t kAlignment = 256;
+std::atomic<int64_t> launches = 0;
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kProtected = false;  // the sanitizer knows the ends of what malloc gives
@@ -140,6 +142,7 @@ void submit(Stream stream, std::function<void()> work) {
   if (stream->captured) {
     stream->kept.push_back(std::move(work));
   } else {
+    ++launches;
     run(work);
   }
 }
@@ -199,6 +202,7 @@ int64_t device_memory_in_use() {
   const cuda::Memory::Access access(cuda::memory());
   return cuda::memory().used;
 }
+int64_t launched() { return cuda::launches; }
 MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::memory().limit) { cuda::memory().limit = bytes; }
 MemoryLimit::~MemoryLimit() { cuda::memory().limit = before_; }
 

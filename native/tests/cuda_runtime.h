@@ -8,6 +8,9 @@ namespace ghostbatch::tests {
 /// Bytes of device memory that are not given back.
 int64_t device_memory_in_use();
 
+/// Kernels, copies and fills of all streams so far, also those of graphs.
+int64_t launched();
+
 /// So much device memory, while it lives.
 class MemoryLimit {
  public:

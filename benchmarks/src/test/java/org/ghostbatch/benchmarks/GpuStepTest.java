@@ -18,6 +18,7 @@ import org.ghostbatch.nn.MaxPool2d;
 import org.ghostbatch.nn.Models;
 import org.ghostbatch.nn.Network;
 import org.ghostbatch.nn.ReLU;
+import org.ghostbatch.nn.Residual;
 import org.ghostbatch.nn.Sequential;
 import org.junit.jupiter.api.Test;
 
@@ -163,6 +164,43 @@ class GpuStepTest {
     assertEquals(step.computedRows() * (3 * network.flops() - stem), flops, 1e-9 * flops);
   }
 
+  /** Of the engine, without what follows its step. */
+  private static int launches(Network network, int batch, int ghost, DataType type) {
+    GpuStep step = GpuStep.of(network, batch, ghost, type);
+    Map<Part, Sum> parts = GpuFloors.sums(step, type, GpuStep.Entry::part);
+    return GpuFloors.total(step, type).launches
+        - parts.get(Part.CLIP).launches
+        - parts.get(Part.OPTIMIZER).launches;
+  }
+
+  /** The same networks and numbers as in native/tests/cuda_launches_test.cpp, which runs them. */
+  @Test
+  void launchesAreThoseOfTheEngine() {
+    assertEquals(47, launches(SMALL, 6, 3, DataType.BF16));
+    assertEquals(83, launches(SMALL, 8190, 3, DataType.BF16), "two micro-batches");
+    assertEquals(60, launches(DENSE, 5000, 0, DataType.F32), "a ghost of two micro-batches");
+    assertEquals(62, launches(DENSE, 5000, 0, DataType.BF16));
+    assertEquals(115, launches(DENSE, 10000, 5000, DataType.BF16), "two such, each a part");
+    Network residual =
+        Network.of(
+            Sequential.of(
+                convolution(),
+                BatchNorm.of(),
+                ReLU.of(),
+                Residual.of(
+                    Sequential.of(
+                        convolution(), BatchNorm.of(), ReLU.of(), convolution(), BatchNorm.of())),
+                GlobalAvgPool.of(),
+                Linear.of(2)),
+            new SampleShape(8, 8, 3));
+    assertEquals(64, launches(residual, 6, 3, DataType.BF16));
+  }
+
+  private static Conv2d convolution() {
+    return Conv2d.of(16, 3).padding(1).bias(false);
+  }
+
+  /** So too. */
   @Test
   void normsAreLaunchedInWaves() {
     // 4 MiB a ghost: four of them, or two with dy, are a wave; the last launch ends what it began.
@@ -172,6 +210,7 @@ class GpuStepTest {
     // Held by blocks, but not where channels do not fill accesses.
     assertEquals(new GpuNorm(1, 2, 0, 0), GpuNorm.of(64, 64, 2, 128, 128, 8));
     assertEquals(new GpuNorm(2, 2, 0, 0), GpuNorm.of(64, 60, 2, 128, 128, 8));
+    assertEquals(new GpuNorm(5, 8, 0, 0), GpuNorm.of(196, 32, 2, 64, 64, 64));
   }
 
   @Test

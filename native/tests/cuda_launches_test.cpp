@@ -1,0 +1,118 @@
+// How many kernels, copies and fills the CUDA backend enqueues: what GpuStep and GpuNorm of the benchmarks say it does,
+// whose test, GpuStepTest, has the same networks, shapes and numbers.
+#include <cstdint>
+#include <vector>
+
+#include "cuda/ghost_batch_norm.h"
+#include "tests/cuda_device.h"
+#include "tests/cuda_runtime.h"
+#include "tests/engine_support.h"
+
+namespace ghostbatch::tests {
+namespace {
+
+struct Cut {
+  int64_t micro_batch, ghost;
+  bool ghost_per_lane;
+};
+
+/// Of a step with changed weights, after those that load what is needed and capture the pass.
+int64_t launches(Builder& network, DataType type, const Cut& cut, int64_t batch) {
+  const Owned<Device> device = make_cuda_device();
+  const Owned<Lanes> lanes(Lanes::create(1));
+  const int64_t height = network->value_height(0), width = network->value_width(0);
+  const int64_t channels = network->value_channels(0);
+  EngineSpec spec;
+  spec.type = type;
+  spec.micro_batch = cut.micro_batch;
+  spec.ghost = cut.ghost;
+  spec.ghost_per_lane = cut.ghost_per_lane;
+  spec.load.height = height;
+  spec.load.width = width;
+  spec.load.channels = channels;
+  const Owned<Engine> engine(Engine::create(*device, *lanes, *network, spec));
+  const Owned<Samples> samples(Samples::create(DataType::f32, batch, height, width, channels, 2));
+  std::vector<int32_t> indices;
+  for (int32_t i = 0; i < batch; ++i) indices.push_back(i);
+  StepSpec step;
+  step.ghost = cut.ghost;
+  int64_t before = 0;
+  for (int i = 0; i < 3; ++i) {
+    engine->parameters_changed();
+    before = launched();
+    LossResult result;
+    engine->step(*samples, indices.data(), batch, nullptr, step, nullptr, nullptr, result);
+  }
+  return launched() - before;
+}
+
+TEST(CudaLaunches, AStepHasThoseThatAreCountedForItsFloor) {
+  Builder small(4, 4, 3);
+  const int32_t inner = small.convolution(small.norm(small.convolution(0, 8, 3, 1), true), 8, 1, 1, true);
+  small.linear(small.pool(inner, PoolKind::average, 4, 4), 2);
+  EXPECT_EQ(launches(small, DataType::bf16, {15, 3, true}, 6), 47);
+  EXPECT_EQ(launches(small, DataType::bf16, {3, 3, true}, 6), 83) << "two micro-batches";
+
+  Builder dense(2, 2, 1);
+  dense.linear(dense.norm(dense.linear(0, 8, false), true), 2);
+  EXPECT_EQ(launches(dense, DataType::f32, {4, 5, false}, 5), 60) << "a ghost of two micro-batches";
+  EXPECT_EQ(launches(dense, DataType::bf16, {4, 5, false}, 5), 62);
+  EXPECT_EQ(launches(dense, DataType::bf16, {4, 5, true}, 10), 115) << "two such, each a part of the gradient";
+
+  Builder residual(8, 8, 3);
+  const int32_t stem = residual.norm(residual.convolution(0, 16, 3, 1), true);
+  const int32_t block = residual.norm(residual.convolution(stem, 16, 3, 1), true);
+  const int32_t sum = residual.norm(residual.convolution(block, 16, 3, 1), true, stem);
+  residual.linear(residual.pool(sum, PoolKind::average, 8, 8), 2);
+  EXPECT_EQ(launches(residual, DataType::bf16, {6, 3, true}, 6), 64);
+}
+
+struct Count {
+  int* launches;
+
+  template <class Kernel>
+  void operator()(const Kernel&, int32_t blocks) const {
+    if (blocks > 0) ++*launches;
+  }
+};
+
+int norm_launches(int64_t places, int64_t channels, int32_t room, int32_t ghost_rows, cuda::norm::Pass pass) {
+  GhostBatchNormSpec spec;
+  spec.batch = int64_t{room} * ghost_rows;
+  spec.height = places;
+  spec.channels = channels;
+  spec.type = DataType::bf16;
+  cuda::norm::Capacity capacity;
+  capacity.ghosts = room;
+  capacity.ghost_rows = ghost_rows;
+  const cuda::norm::Plan plan = make_plan(spec, capacity, pass);
+  const cuda::norm::Step step{};
+  cuda::norm::Tensors tensors{};
+  tensors.step = &step;
+  int count = 0;
+  with_passes(plan, tensors, Count{&count}, [pass](const auto& passes) {
+    if (pass == cuda::norm::Pass::forward) {
+      passes.forward();
+    } else {
+      passes.backward();
+    }
+  });
+  return count;
+}
+
+TEST(CudaLaunches, ANormHasThoseThatAreCountedForItsFloor) {
+  struct Case {
+    int64_t places, channels;
+    int32_t room, ghost_rows;
+    int forward, backward;
+  };
+  for (const Case& c : {Case{1024, 16, 64, 128, 17, 33}, Case{64, 64, 64, 128, 5, 9}, Case{64, 64, 128, 8, 1, 2},
+                        Case{64, 60, 128, 8, 2, 2}, Case{196, 32, 64, 64, 5, 8}}) {
+    SCOPED_TRACE(testing::Message() << c.places << " places of " << c.channels << " channels");
+    EXPECT_EQ(norm_launches(c.places, c.channels, c.room, c.ghost_rows, cuda::norm::Pass::forward), c.forward);
+    EXPECT_EQ(norm_launches(c.places, c.channels, c.room, c.ghost_rows, cuda::norm::Pass::backward), c.backward);
+  }
+}
+
+}  // namespace
+}  // namespace ghostbatch::tests

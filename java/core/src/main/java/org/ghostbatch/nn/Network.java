@@ -390,7 +390,8 @@ public final class Network {
   }
 
   private boolean fits(Device device, int threads, NetworkPlan plan, int ghost, long available) {
-    return device.predictBytes(threads, plan, trainingSpec(device, ghost, ghost, ghost)) <= available;
+    return device.predictBytes(threads, plan, trainingSpec(device, ghost, ghost, ghost))
+        <= available;
   }
 
   @Override

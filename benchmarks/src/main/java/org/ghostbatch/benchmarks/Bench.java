@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.ghostbatch.device.NativeException;
 import org.ghostbatch.io.AtomicFiles;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
@@ -17,43 +18,56 @@ import org.ghostbatch.io.JsonObject;
 final class Bench {
   private final Path root;
   private final JsonObject request;
+  private final Report.Machine machine;
   private final List<Row> rows = new ArrayList<>();
   private int failures;
 
   private Bench(Path root, JsonObject request) {
     this.root = root;
     this.request = request;
+    this.machine = Report.Machine.of(request.getString("device"));
   }
 
   public static void main(String[] arguments) {
     Path root = Path.of(System.getProperty("ghostbatch.root"));
-    Bench bench = new Bench(root, Json.parseObject(arguments[0]));
+    int failures = 0;
     try {
+      Bench bench = new Bench(root, Json.parseObject(arguments[0]));
       bench.run();
+      failures = bench.failures;
     } catch (IllegalArgumentException e) {
       System.err.println(e.getMessage());
       System.exit(2);
+    } catch (NativeException e) { // there is no such device
+      System.err.println(e.getMessage());
+      System.exit(1);
     }
-    System.exit(bench.failures > 0 ? 1 : 0);
+    System.exit(failures > 0 ? 1 : 0);
   }
 
   private void run() {
-    for (String suite : request.getString("suite").split(",")) {
-      if (suite.equals("binding")) {
-        add(Binding.calls());
-      }
-      for (Comparison comparison : comparisons(suite)) {
-        System.err.println(comparison);
-        try {
-          add(List.of(comparison.run(root, rounds(), request.getDouble("seconds"))));
-        } catch (IllegalStateException e) {
-          // The others still count.
-          System.err.println(e.getMessage());
-          failures++;
+    try (DeviceWorkers workers = new DeviceWorkers(machine.device())) {
+      for (String suite : request.getString("suite").split(",")) {
+        if (suite.equals("binding")) {
+          add(Binding.calls());
+        }
+        for (Comparison comparison : comparisons(suite)) {
+          System.err.println(comparison);
+          try {
+            add(
+                List.of(
+                    machine.gpu()
+                        ? workers.run(comparison, rounds(), seconds())
+                        : comparison.run(root, rounds(), seconds())));
+          } catch (IllegalStateException e) {
+            // The others still count.
+            System.err.println(e.getMessage());
+            failures++;
+          }
         }
       }
     }
-    Report report = new Report(rows, baseline());
+    Report report = new Report(rows, baseline(), machine);
     System.out.print(report.text());
     write("docs", report.markdown(command(request)));
   }
@@ -61,7 +75,7 @@ final class Bench {
   /** Nothing that was measured is lost, whatever comes after. */
   private void add(List<Row> measured) {
     rows.addAll(measured);
-    write("out", new Report(rows, List.of()).json());
+    write("out", new Report(rows, List.of(), machine).json());
   }
 
   private boolean libtorch() {
@@ -72,11 +86,17 @@ final class Bench {
     return request.getInt("rounds");
   }
 
+  private double seconds() {
+    return request.getDouble("seconds");
+  }
+
   /** What the flags name, or the whole suite. */
   private List<Comparison> comparisons(String suite) {
     int threads = request.getInt("threads");
     if (request.isNull("name")) {
-      return Suites.of(suite, threads, libtorch());
+      return machine.gpu()
+          ? Suites.onGpu(suite).stream().map(what -> new Comparison(what, null)).toList()
+          : Suites.of(suite, threads, libtorch());
     }
     Case what =
         new Case(
@@ -93,7 +113,8 @@ final class Bench {
     } else {
       Steps.check(what);
     }
-    List<Comparison> comparisons = Suites.comparisons(what, libtorch());
+    List<Comparison> comparisons =
+        machine.gpu() ? List.of(new Comparison(what, null)) : Suites.comparisons(what, libtorch());
     if (request.isNull("micro_batch")) {
       return comparisons;
     }
@@ -128,8 +149,14 @@ final class Bench {
         flags.put(flag, flag.replace('_', '-'));
       }
     }
+    boolean cpu = request.getString("device").equals("cpu");
+    if (!cpu) {
+      flags.put("device", "backend");
+    }
     for (String flag : List.of("compare", "threads", "rounds", "seconds", "baseline")) {
-      flags.put(flag, flag);
+      if (cpu || !flag.equals("threads")) { // a GPU is asked by one
+        flags.put(flag, flag);
+      }
     }
     StringBuilder command = new StringBuilder("./ghostbatch bench");
     flags.forEach(
@@ -137,7 +164,8 @@ final class Bench {
           if (!request.isNull(name) && !request.get(name).equals("none")) {
             String value = request.get(name).toString();
             boolean none = flag.equals("ghost") && value.equals("0");
-            command.append(" --").append(flag).append(' ').append(none ? "none" : value);
+            command.append(" --").append(flag).append(' ');
+            command.append(none ? "none" : value.replace(",tf32", " --tf32"));
           }
         });
     return command.toString();

@@ -43,14 +43,14 @@ record Comparison(Case what, Peer peer) {
   Row run(Path root, int rounds, double seconds) {
     List<Worker> workers = new ArrayList<>();
     try {
-      Timed ours = new Timed(workers, Side.GHOSTBATCH, what, root);
-      Timed limit = new Timed(workers, Side.NATIVE, limit(what, ours.prepared), root);
+      Timed ours = timed(workers, Side.GHOSTBATCH, what, root);
+      Timed limit = timed(workers, Side.NATIVE, limit(what, ours.prepared), root);
       Timed theirs = null;
       Timed theirLimit = null;
       if (peer != null) {
-        theirs = new Timed(workers, peer.side, peer.what, root);
+        theirs = timed(workers, peer.side, peer.what, root);
         if (peer.side == Side.GHOSTBATCH) { // which does other work, or on other threads
-          theirLimit = new Timed(workers, Side.NATIVE, limit(peer.what, theirs.prepared), root);
+          theirLimit = timed(workers, Side.NATIVE, limit(peer.what, theirs.prepared), root);
         }
       }
       for (int round = 0; round < rounds; round++) {
@@ -83,16 +83,45 @@ record Comparison(Case what, Peer peer) {
           ours.turns.figure().times(1e3),
           ours.turns.peakBytes(),
           beside,
-          new Row.Limit(
-              limit.what.name(),
-              formula(),
-              limit.work() / limit.turns.figure().median(),
-              ours.share(limit).figure().median()),
+          ours.of(limit),
           outside,
           ours.prepared.kernel());
     } finally {
       workers.forEach(Worker::close);
     }
+  }
+
+  private static Timed timed(List<Worker> workers, Side side, Case what, Path root) {
+    Worker worker = side.start(root, what.threads());
+    workers.add(worker);
+    return new Timed(worker, what);
+  }
+
+  /**
+   * Measures on a device by name, GhostBatch alone: what moves memory in turns with the device's
+   * own copy of as many bytes; for arithmetic no limit is known there.
+   *
+   * @param ours a process that measures GhostBatch on the device
+   * @param limits another
+   */
+  Row runOn(Worker ours, Worker limits, int rounds, double seconds) {
+    Timed timed = new Timed(ours, what);
+    double bytes = timed.prepared.bytes();
+    Timed limit = bytes > 0 ? new Timed(limits, Kernels.copy(bytes)) : null;
+    for (int round = 0; round < rounds; round++) {
+      timed.measure(seconds);
+      if (limit != null) {
+        limit.measure(seconds * LIMIT_SHARE);
+      }
+    }
+    return new Row(
+        what,
+        timed.turns.figure().times(1e3),
+        timed.turns.peakBytes(),
+        null,
+        limit == null ? null : timed.of(limit),
+        -1,
+        timed.prepared.kernel());
   }
 
   /** A case in a process, and what it took so far. */
@@ -102,10 +131,9 @@ record Comparison(Case what, Peer peer) {
     final Worker.Prepared prepared;
     final Turns turns = new Turns();
 
-    Timed(List<Worker> workers, Side side, Case what, Path root) {
+    Timed(Worker worker, Case what) {
       this.what = what;
-      worker = side.start(root, what.threads());
-      workers.add(worker);
+      this.worker = worker;
       prepared = worker.prepare(what);
     }
 
@@ -123,6 +151,14 @@ record Comparison(Case what, Peer peer) {
      */
     Turns share(Timed limit) {
       return limit.turns.times(work() / limit.work()).ratio(turns);
+    }
+
+    Row.Limit of(Timed limit) {
+      return new Row.Limit(
+          limit.what.name(),
+          what.suite().equals("kernels") ? Kernels.formula(what) : Steps.formula(what),
+          limit.work() / limit.turns.figure().median(),
+          share(limit).figure().median());
     }
   }
 
@@ -143,10 +179,6 @@ record Comparison(Case what, Peer peer) {
         0,
         what.threads(),
         "");
-  }
-
-  private String formula() {
-    return what.suite().equals("kernels") ? Kernels.formula(what) : Steps.formula(what);
   }
 
   @Override

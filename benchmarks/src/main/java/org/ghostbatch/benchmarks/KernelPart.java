@@ -1,6 +1,7 @@
 package org.ghostbatch.benchmarks;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -13,10 +14,14 @@ import org.ghostbatch.device.GhostBatchNorm;
 import org.ghostbatch.device.GhostBatchNormSpec;
 import org.ghostbatch.device.LinearSpec;
 import org.ghostbatch.device.Tensor;
+import org.ghostbatch.device.VectorKernels;
 import org.ghostbatch.random.RandomStream;
 
 /** A kernel on one thread's rows, with random operands that depend on a seed alone. */
 abstract class KernelPart implements AutoCloseable {
+  /** Random values repeat after so many: a prime, so that rows differ. */
+  private static final int PERIOD = 999_983;
+
   private final Device device;
   private final DataType type;
   private final int rows;
@@ -37,6 +42,13 @@ abstract class KernelPart implements AutoCloseable {
 
   abstract void run();
 
+  /**
+   * Waits for all runs: a value of a result comes behind them, in the order of the GPU's stream.
+   */
+  final void finish() {
+    results.values().iterator().next().copyTo(0, new float[1]);
+  }
+
   abstract String kernel();
 
   final Tensor tensor(DataType type, long... shape) {
@@ -48,13 +60,13 @@ abstract class KernelPart implements AutoCloseable {
   /** A tensor of values in -1..1. */
   final Tensor random(DataType type, long... shape) {
     Tensor tensor = tensor(type, shape);
-    float[] block = new float[(int) Math.min(tensor.elements(), 1 << 20)];
+    float[] block = new float[(int) Math.min(tensor.elements(), PERIOD)];
+    for (int i = 0; i < block.length; i++) {
+      block[i] = (float) (2 * random.nextDouble() - 1);
+    }
     for (long at = 0; at < tensor.elements(); at += block.length) {
       if (tensor.elements() - at < block.length) {
-        block = new float[(int) (tensor.elements() - at)];
-      }
-      for (int i = 0; i < block.length; i++) {
-        block[i] = (float) (2 * random.nextDouble() - 1);
+        block = Arrays.copyOf(block, (int) (tensor.elements() - at));
       }
       tensor.copyFrom(at, block);
     }
@@ -107,7 +119,8 @@ abstract class KernelPart implements AutoCloseable {
 
   /**
    * Ghost batch norm with ReLU. Spelled {@code accumulate}: ghost after ghost, each forward and
-   * backward in the same memory, as where a network takes them one by one.
+   * backward in the same memory, as where a network takes them one by one. On a GPU a call also
+   * copies its offsets there, some 100 bytes, which its time contains; the engine keeps them there.
    */
   static final class Norm extends KernelPart {
     private final GhostBatchNorm norm;
@@ -275,6 +288,35 @@ abstract class KernelPart implements AutoCloseable {
     @Override
     void closeKernel() {
       affine.close();
+    }
+  }
+
+  /** A copy of a vector. */
+  static final class Copy extends KernelPart {
+    private final VectorKernels vectors;
+    private final Tensor src;
+    private final Tensor dst;
+
+    Copy(Device device, Case what, int rows, long seed) {
+      super(device, what, rows, seed);
+      vectors = device.vectors(null);
+      src = random(DataType.F32, rows);
+      dst = result("dst", DataType.F32, rows);
+    }
+
+    @Override
+    void run() {
+      vectors.copy(src, dst);
+    }
+
+    @Override
+    String kernel() {
+      return vectors.implementation();
+    }
+
+    @Override
+    void closeKernel() {
+      vectors.close();
     }
   }
 

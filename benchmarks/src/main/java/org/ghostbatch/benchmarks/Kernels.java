@@ -18,16 +18,24 @@ import org.ghostbatch.device.LinearSpec;
  * <tr><td>conv</td><td>N,H,W,C,F,K,S: F filters of K x K, stride S, padding K/2, no bias</td></tr>
  * <tr><td>linear</td><td>N,IN,OUT: no bias</td></tr>
  * <tr><td>relu</td><td>N: out of place</td></tr>
+ * <tr><td>copy</td><td>N: f32 to f32, the limit of kernels that move memory on a GPU</td></tr>
  * </table>
  *
- * Threads share the rows; each runs the kernel on its own part, as the lanes of a training do.
+ * Threads share the rows; each runs the kernel on its own part, as the lanes of a training do. On a
+ * GPU one thread begins call after call.
  */
 final class Kernels {
   /** From so many bytes a tensor on, what is counted is each tensor once: caches do not hold it. */
   private static final long BEYOND_CACHES = 16L << 20;
 
-  private static final List<String> AFFINE =
-      List.of("forward", "backward-data", "backward-weights");
+  /** Of a GPU's work, which would keep the reference busy for minutes. */
+  private static final int CHECKED_ROWS = 32;
+
+  /** Directions of convolutions and linear layers. */
+  static final List<String> AFFINE = List.of("forward", "backward-data", "backward-weights");
+
+  /** Of an element, read and written. */
+  private static final int COPY_BYTES = 8;
 
   private Kernels() {}
 
@@ -37,7 +45,7 @@ final class Kernels {
   }
 
   /** A kernel's cost: flops where arithmetic limits it, bytes where memory does. */
-  private record Cost(double flops, double bytes) {}
+  record Cost(double flops, double bytes) {}
 
   private record Kernel(
       List<String> directions,
@@ -82,9 +90,16 @@ final class Kernels {
               KernelPart.Relu::new,
               (what, n) -> new Cost(0, 2.0 * n[0] * type(what).bytes()),
               "x read, y written");
+      case "copy" ->
+          new Kernel(
+              List.of("forward"),
+              new String[] {"N"},
+              KernelPart.Copy::new,
+              (what, n) -> new Cost(0, COPY_BYTES * (double) n[0]),
+              "x read, y written");
       default ->
           throw new IllegalArgumentException(
-              "[bench] needs --kernel gbn, conv, linear or relu, got " + name);
+              "[bench] needs --kernel gbn, conv, linear, relu or copy, got " + name);
     };
   }
 
@@ -107,6 +122,18 @@ final class Kernels {
           default -> all ? 8 : 5;
         };
     return new Cost(0, passes * tensor);
+  }
+
+  /** What one run of a case costs. */
+  static Cost cost(Case what) {
+    Kernel kernel = kernel(what.name());
+    return kernel.cost.apply(what, what.sizes(kernel.shape));
+  }
+
+  /** A copy that moves so many bytes. */
+  static Case copy(double bytes) {
+    long elements = Math.max(1, Math.round(bytes / COPY_BYTES));
+    return new Case("kernels", "copy", Long.toString(elements), "f32", "forward", 0, 1, "");
   }
 
   /** The bytes or flops that are counted, in words. */
@@ -138,14 +165,19 @@ final class Kernels {
               + ", got "
               + what.direction());
     }
+    if (what.name().equals("copy") && !what.precision().equals("f32")) {
+      throw new IllegalArgumentException(
+          "[bench] needs precision f32 for copy, got " + what.precision());
+    }
   }
 
   /**
-   * A kernel on the CPU backend, after its results were compared with the reference backend's.
+   * A kernel on a device, after its results, on a GPU those of a smaller batch, were compared with
+   * the reference backend's.
    *
    * @throws IllegalStateException where they differ
    */
-  static Work prepare(Case what) {
+  static Work prepare(Case what, String device) {
     check(what);
     Kernel kernel = kernel(what.name());
     int[] sizes = what.sizes(kernel.shape);
@@ -164,39 +196,52 @@ final class Kernels {
               + sizes[0]
               + " rows");
     }
-    Device device = Device.of("cpu", 1);
+    Device opened = Device.of(device, 1);
     List<KernelPart> parts = new ArrayList<>();
     try {
       long units = sizes[0] / unit;
+      int rows = (int) (units / what.threads()) * unit; // of the first part
+      if (!opened.hostMemory()) {
+        rows = Math.min(rows, unit * Math.max(2, CHECKED_ROWS / unit));
+      }
+      try (Device reference = Device.of("reference", 1);
+          KernelPart exact = kernel.part.on(reference, what, rows, 0);
+          KernelPart checked = kernel.part.on(opened, what, rows, 0)) {
+        exact.run();
+        checked.run();
+        checked.compare(exact, tolerance(what, device));
+      }
+      long free = opened.availableBytes();
       for (int t = 0; t < what.threads(); t++) {
         int first = (int) (units * t / what.threads());
         int end = (int) (units * (t + 1) / what.threads());
-        parts.add(kernel.part.on(device, what, (end - first) * unit, t));
+        parts.add(kernel.part.on(opened, what, (end - first) * unit, t));
       }
-      parts.get(0).run();
-      try (Device reference = Device.of("reference", 1);
-          KernelPart exact = kernel.part.on(reference, what, parts.get(0).rows(), 0)) {
-        exact.run();
-        parts.get(0).compare(exact, type(what) == DataType.BF16 ? 0.02 : 1e-4);
-      }
+      return new KernelWork(opened, parts, kernel.cost.apply(what, sizes), free);
     } catch (RuntimeException e) {
       parts.forEach(KernelPart::close);
-      device.close();
+      opened.close();
       throw e;
     }
-    return new KernelWork(device, parts, kernel.cost.apply(what, sizes));
+  }
+
+  /** As a share of the largest value. */
+  private static double tolerance(Case what, String device) {
+    return type(what) == DataType.BF16 ? 0.02 : device.endsWith(",tf32") ? 5e-3 : 1e-4;
   }
 
   private static final class KernelWork implements Work {
     private final Device device;
     private final List<KernelPart> parts;
     private final Cost cost;
+    private final long deviceBytes;
     private final Team team;
 
-    KernelWork(Device device, List<KernelPart> parts, Cost cost) {
+    KernelWork(Device device, List<KernelPart> parts, Cost cost, long free) {
       this.device = device;
       this.parts = parts;
       this.cost = cost;
+      this.deviceBytes = Work.deviceBytes(device, free);
       this.team =
           new Team(
               IntStream.range(0, parts.size())
@@ -222,6 +267,16 @@ final class Kernels {
     @Override
     public void run() {
       team.run();
+    }
+
+    @Override
+    public void finish() {
+      parts.forEach(KernelPart::finish);
+    }
+
+    @Override
+    public long deviceBytes() {
+      return deviceBytes;
     }
 
     @Override

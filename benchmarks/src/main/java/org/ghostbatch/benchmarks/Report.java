@@ -1,9 +1,9 @@
 package org.ghostbatch.benchmarks;
 
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.stream.Collectors;
 import org.ghostbatch.device.Device;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
@@ -27,6 +27,26 @@ final class Report {
           "peer's MiB",
           "kernel");
 
+  /** Of a GPU: nobody is beside. */
+  private static final List<String> GPU_COLUMNS =
+      List.of("what", "ms", "least", "most", "rate", "copy", "of it", "MiB", "kernel");
+
+  private static final String WORDS =
+      "Milliseconds of one run, median of the turns; ratio: the peer's time over ours, pair by"
+          + " pair, median, least and most (of GhostBatch beside itself: what one reaches of its"
+          + " limit over what the other reaches of its own). Limit: the FMA peak or the copy"
+          + " bandwidth of the same threads, measured in the same turns, and the share of it that"
+          + " is reached. Outside: lane time of a step that no kernel ran in. MiB: the most that"
+          + " the process held.\n\n";
+
+  private static final String GPU_WORDS =
+      "Milliseconds of one run, median, least and most of the turns; of kernels many calls are"
+          + " begun and then waited for, a step is a whole update from Java. Rate: of the bytes"
+          + " that must move, or the flops of the textbook. Copy: the device's own copy of as many"
+          + " bytes, measured in the same turns, and the share of it that is reached. MiB: what a"
+          + " step takes of the GPU's memory. How long the GPU idles in a step cannot be seen from"
+          + " here.\n\n";
+
   /** Of memory, written down by sellers: bytes a second. */
   private static final double SOCKET = 12 * 38.4e9;
 
@@ -47,16 +67,43 @@ final class Report {
 
   private final List<Row> rows;
   private final List<Row> baseline;
+  private final Machine machine;
 
-  Report(List<Row> rows, List<Row> baseline) {
+  Report(List<Row> rows, List<Row> baseline, Machine machine) {
     this.rows = List.copyOf(rows);
     this.baseline = List.copyOf(baseline);
+    this.machine = machine;
+  }
+
+  /**
+   * Where rows were measured.
+   *
+   * @param device name of the backend
+   * @param text processor, threads, instruction set or GPU, versions
+   */
+  record Machine(String device, String text) {
+    static Machine of(String name) {
+      try (Device device = Device.of(name, 1)) {
+        return new Machine(
+            name,
+            String.join(
+                ", ",
+                device.description().lines().map(String::strip).collect(Collectors.joining("; ")),
+                Runtime.getRuntime().availableProcessors() + " processors",
+                "Java " + System.getProperty("java.version"),
+                System.getProperty("os.name") + " " + System.getProperty("os.version")));
+      }
+    }
+
+    boolean gpu() {
+      return device.startsWith("cuda");
+    }
   }
 
   /** Times of one run in ms; ratios are the peer's time over ours. */
   String text() {
     List<List<String>> cells = new ArrayList<>();
-    cells.add(COLUMNS);
+    cells.add(columns());
     rows.forEach(row -> cells.add(cells(row)));
     StringBuilder text = new StringBuilder(aligned(cells));
     if (!baseline.isEmpty()) {
@@ -69,7 +116,8 @@ final class Report {
     return Json.writeIndented(
             new JsonObject()
                 .put("version", version())
-                .put("machine", machine())
+                .put("device", machine.device())
+                .put("machine", machine.text())
                 .put("processors", Runtime.getRuntime().availableProcessors())
                 .put("rows", rows.stream().map(Row::json).toList()))
         + "\n";
@@ -79,16 +127,13 @@ final class Report {
   String markdown(String command) {
     StringBuilder page = new StringBuilder("# Measured\n\n");
     page.append("`").append(command).append("`\n\n");
+    page.append(machine.gpu() ? GPU_WORDS : WORDS);
+    page.append(machine.text()).append(".\n\n");
+    page.append("| ").append(String.join(" | ", columns())).append(" |\n");
     page.append(
-        "Milliseconds of one run, median of the turns; ratio: the peer's time over ours, pair by"
-            + " pair, median, least and most (of GhostBatch beside itself: what one reaches of its"
-            + " limit over what the other reaches of its own). Limit: the FMA peak or the copy"
-            + " bandwidth of the same threads, measured in the same turns, and the share of it that"
-            + " is reached. Outside: lane time of a step that no kernel ran in. MiB: the most that"
-            + " the process held.\n\n");
-    page.append(machine()).append(".\n\n");
-    page.append("| ").append(String.join(" | ", COLUMNS)).append(" |\n");
-    page.append("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
+        machine.gpu()
+            ? "|---|--:|--:|--:|--:|--:|--:|--:|---|\n"
+            : "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
     for (Row row : rows) {
       page.append("| ").append(String.join(" | ", cells(row))).append(" |\n");
     }
@@ -151,9 +196,26 @@ final class Report {
         100 * simulation.step(512, 128, SOCKET).waiting());
   }
 
-  private static List<String> cells(Row row) {
+  private List<String> columns() {
+    return machine.gpu() ? GPU_COLUMNS : COLUMNS;
+  }
+
+  private List<String> cells(Row row) {
     Row.Peer peer = row.peer();
     Row.Limit limit = row.limit();
+    if (machine.gpu()) {
+      Row.Amount amount = row.amount();
+      return List.of(
+          row.what().toString(),
+          milliseconds(row.ms().median()),
+          milliseconds(row.ms().least()),
+          milliseconds(row.ms().most()),
+          amount.rate(row.ms().median()),
+          limit == null ? "" : limit.toString(),
+          limit == null ? "" : ratio(limit.share()),
+          mebibytes(row.what(), row.peakBytes()),
+          row.kernel().replace(" | ", ", "));
+    }
     return List.of(
         row.what().toString(),
         milliseconds(row.ms().median()),
@@ -230,18 +292,5 @@ final class Report {
   private static String version() {
     String version = Device.class.getPackage().getImplementationVersion();
     return version == null ? "development" : version;
-  }
-
-  /** Processor, threads, instruction set, versions. */
-  private static String machine() {
-    try (Device device = Device.of("cpu", 1)) {
-      return String.join(
-          ", ",
-          Arrays.asList(
-              device.description().lines().map(String::strip).reduce((a, b) -> a + "; " + b).get(),
-              Runtime.getRuntime().availableProcessors() + " processors",
-              "Java " + System.getProperty("java.version"),
-              System.getProperty("os.name") + " " + System.getProperty("os.version")));
-    }
   }
 }

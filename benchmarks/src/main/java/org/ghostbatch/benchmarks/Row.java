@@ -8,7 +8,7 @@ import org.ghostbatch.io.JsonObject;
  * What was measured of a case.
  *
  * @param ms of ours
- * @param peakBytes the most memory that our process held
+ * @param peakBytes the most memory that our process held; on a GPU, what the case takes there
  * @param peer who was measured beside; null: nobody
  * @param limit what bounds the case; null: nothing that is measured
  * @param outside share of a step's lane time that no kernel ran in; negative: not measured
@@ -36,6 +36,41 @@ record Row(
       String unit = name.equals("fma") ? "GFLOP/s" : "GB/s";
       return String.format(Locale.ROOT, "%.0f %s", perSecond / 1e9, unit);
     }
+  }
+
+  /**
+   * What a run gets done.
+   *
+   * @param unit {@code images}, {@code flops} or {@code bytes}
+   */
+  record Amount(String unit, double perRun) {
+    double perSecond(double ms) {
+      return perRun / ms * 1e3;
+    }
+
+    /** In words, as in {@code 231 GB/s}. */
+    String rate(double ms) {
+      double perSecond = perSecond(ms);
+      return switch (unit) {
+        case "images" -> String.format(Locale.ROOT, "%,.0f images/s", perSecond);
+        case "flops" -> String.format(Locale.ROOT, "%.2f TFLOP/s", perSecond / 1e12);
+        default -> String.format(Locale.ROOT, "%.0f GB/s", perSecond / 1e9);
+      };
+    }
+  }
+
+  /** What is counted of this row's case; null: nothing. */
+  Amount amount() {
+    return switch (what.suite()) {
+      case "step" -> new Amount("images", what.sizes("BATCH")[0]);
+      case "kernels" -> {
+        Kernels.Cost cost = Kernels.cost(what);
+        yield cost.flops() > 0
+            ? new Amount("flops", cost.flops())
+            : new Amount("bytes", cost.bytes());
+      }
+      default -> null;
+    };
   }
 
   /** A call whose work is next to nothing. */
@@ -66,9 +101,15 @@ record Row(
             .put("spelling", what.spelling())
             .put("ours_ms", ms.median())
             .put("ours_ms_min", ms.least())
-            .put("ours_ms_max", ms.most())
-            .put("ours_peak_bytes", peakBytes)
-            .put("peer", peerName());
+            .put("ours_ms_max", ms.most());
+    Amount amount = amount();
+    if (amount != null) {
+      String name = amount.unit + "_per_second";
+      json.put(name, amount.perSecond(ms.median()))
+          .put(name + "_min", amount.perSecond(ms.most()))
+          .put(name + "_max", amount.perSecond(ms.least()));
+    }
+    json.put("ours_peak_bytes", peakBytes).put("peer", peerName());
     if (peer != null) {
       json.put("peer_ms", peer.ms)
           .put("peer_peak_bytes", peer.peakBytes)

@@ -10,12 +10,7 @@ enum Side {
   GHOSTBATCH("GhostBatch") {
     @Override
     List<String> command(Path root, int threads) {
-      List<String> command = new ArrayList<>();
-      command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-      command.addAll(List.of("--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC"));
-      command.addAll(List.of("-cp", System.getProperty("java.class.path")));
-      command.add(GhostBatchWorker.class.getName());
-      return command;
+      return onDevice("cpu");
     }
   },
   /** oneDNN and the machine's limits, from C++. */
@@ -58,6 +53,20 @@ enum Side {
   }
 
   abstract List<String> command(Path root, int threads);
+
+  private static List<String> onDevice(String device) {
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(List.of("--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC"));
+    command.addAll(List.of("-cp", System.getProperty("java.class.path")));
+    command.addAll(List.of(GhostBatchWorker.class.getName(), device));
+    return command;
+  }
+
+  /** GhostBatch on a device by name. */
+  static Worker startOn(String device) {
+    return new Worker("GhostBatch on " + device, onDevice(device));
+  }
 
   Worker start(Path root, int threads) {
     return new Worker(title, command(root, threads));

@@ -22,6 +22,7 @@ import org.ghostbatch.train.Trainer;
 /**
  * Whole passes of a network on random images: {@code train} is one update (load, forward, backward,
  * clip, SGD with momentum and weight decay), {@code evaluate} is images in Java arrays to logits.
+ * On a GPU as well, an update waits for its loss and its gradient's norm, as a training does.
  */
 public final class Steps {
   private static final int CLASSES = 10;
@@ -71,9 +72,9 @@ public final class Steps {
         : "flops of convolutions and matrix products";
   }
 
-  static Work prepare(Case what) {
+  static Work prepare(Case what, String device) {
     check(what);
-    return what.direction().equals("train") ? new Train(what) : new Evaluate(what);
+    return what.direction().equals("train") ? new Train(what, device) : new Evaluate(what, device);
   }
 
   private static Normalization normalization(SampleShape shape) {
@@ -89,9 +90,10 @@ public final class Steps {
     private final String kernel;
     private final double flops;
     private final int threads;
+    private final long deviceBytes;
     private long steps;
 
-    Train(Case what) {
+    Train(Case what, String deviceName) {
       int batch = what.sizes("BATCH")[0];
       SampleShape shape = images(what.name());
       byte[] images = new byte[Math.multiplyExact(batch, shape.elements())];
@@ -100,8 +102,9 @@ public final class Steps {
       rows = IntStream.range(0, batch).toArray();
       flops = Steps.flops(what);
       threads = what.threads();
-      device = Device.of("cpu", threads);
+      device = Device.of(deviceName, threads);
       try {
+        long free = device.availableBytes();
         Trainer.Builder builder =
             Trainer.of(layers(what))
                 .batchSize(batch)
@@ -122,6 +125,7 @@ public final class Steps {
                 DataType.U8, batch, shape.height(), shape.width(), shape.channels(), CLASSES);
         samples.write(0, batch, images);
         samples.writeLabels(0, batch, labels);
+        deviceBytes = Work.deviceBytes(device, free);
       } catch (RuntimeException e) {
         device.close();
         throw e;
@@ -147,6 +151,16 @@ public final class Steps {
     @Override
     public void run() {
       trainer.step(samples, rows, rows.length, null, 1e-3, steps++);
+    }
+
+    @Override
+    public void finish() {
+      trainer.engine().parameters().copyTo(0, new float[1]); // comes behind the optimizer's kernel
+    }
+
+    @Override
+    public long deviceBytes() {
+      return deviceBytes;
     }
 
     /** The update, which the profile does not know, counts as outside; so does waiting. */
@@ -178,8 +192,9 @@ public final class Steps {
     private final Predictor predictor;
     private final float[][] images;
     private final double flops;
+    private final long deviceBytes;
 
-    Evaluate(Case what) {
+    Evaluate(Case what, String deviceName) {
       flops = Steps.flops(what);
       Network network = network(what);
       ModelFile model =
@@ -197,9 +212,12 @@ public final class Steps {
           image[i] = random.nextFloat();
         }
       }
-      device = Device.of("cpu", what.threads());
+      device = Device.of(deviceName, what.threads());
       try {
+        long free = device.availableBytes();
         predictor = Predictor.of(model, device, what.threads());
+        run(); // takes its memory
+        deviceBytes = Work.deviceBytes(device, free);
       } catch (RuntimeException e) {
         device.close();
         throw e;
@@ -219,6 +237,11 @@ public final class Steps {
     @Override
     public double bytes() {
       return 0;
+    }
+
+    @Override
+    public long deviceBytes() {
+      return deviceBytes;
     }
 
     @Override

@@ -10,6 +10,22 @@ final class Suites {
 
   private static final List<String> PRECISIONS = List.of("f32", "bf16");
 
+  /** ResNet-44's: H,W,C,F,K,S. */
+  private static final List<String> CONVOLUTIONS =
+      List.of(
+          "32,32,3,16,3,1",
+          "32,32,16,16,3,1",
+          "32,32,16,32,3,2",
+          "32,32,16,32,1,2",
+          "16,16,32,32,3,1",
+          "16,16,32,64,3,2",
+          "16,16,32,64,1,2",
+          "8,8,64,64,3,1");
+
+  /** Its batch norms in a batch of 4,096. */
+  private static final List<String> NORMS =
+      List.of("4096,32,32,16", "4096,16,16,32", "4096,8,8,64");
+
   private Suites() {}
 
   /**
@@ -25,6 +41,32 @@ final class Suites {
           throw new IllegalArgumentException(
               "[bench] needs --suite kernels, step, scaling, loader or binding, got " + suite);
     };
+  }
+
+  /** What is measured on a GPU, where nobody is beside: batches that keep one busy. */
+  static List<Case> onGpu(String suite) {
+    List<Case> all = new ArrayList<>();
+    if (suite.equals("step")) {
+      all.add(step("resnet44", 4096, "bf16", "train", 128, 1));
+      all.add(step("resnet44", 4096, "f32", "train", 128, 1));
+      all.add(step("wrn-16-4", 1024, "bf16", "train", 128, 1));
+      all.add(step("f1", 6000, "bf16", "train", 0, 1));
+      all.add(step("lenet", 4096, "bf16", "train", 0, 1));
+      return all;
+    }
+    for (String precision : List.of("bf16", "f32")) {
+      for (String shape : NORMS) {
+        for (String direction : List.of("forward", "backward")) {
+          all.add(kernel("gbn", shape, precision, direction, 128, 1));
+        }
+      }
+      for (String shape : CONVOLUTIONS) {
+        for (String direction : Kernels.AFFINE) {
+          all.add(kernel("conv", "4096," + shape, precision, direction, 0, 1));
+        }
+      }
+    }
+    return all;
   }
 
   /** The spellings that a peer has of a case. */
@@ -88,7 +130,7 @@ final class Suites {
   private static List<Comparison> kernels(int threads, boolean libtorch) {
     List<Comparison> all = new ArrayList<>();
     for (String precision : PRECISIONS) {
-      for (String shape : List.of("4096,32,32,16", "4096,16,16,32", "4096,8,8,64")) {
+      for (String shape : NORMS) {
         all.addAll(comparisons(kernel("gbn", shape, precision, "both", 128, threads), libtorch));
       }
       for (String shape : List.of("128,8,8,64", "128,16,16,32")) {
@@ -97,22 +139,13 @@ final class Suites {
         }
       }
       // ResNet-44's, as a lane runs them; oneDNN's own call beside, which is what libtorch runs.
-      for (String shape :
-          List.of(
-              "16,32,32,3,16,3,1",
-              "16,32,32,16,16,3,1",
-              "16,32,32,16,32,3,2",
-              "16,32,32,16,32,1,2",
-              "16,16,16,32,32,3,1",
-              "16,16,16,32,64,3,2",
-              "16,16,16,32,64,1,2",
-              "16,8,8,64,64,3,1")) {
-        for (String direction : List.of("forward", "backward-data", "backward-weights")) {
-          all.addAll(comparisons(kernel("conv", shape, precision, direction, 0, 1), false));
+      for (String shape : CONVOLUTIONS) {
+        for (String direction : Kernels.AFFINE) {
+          all.addAll(comparisons(kernel("conv", "16," + shape, precision, direction, 0, 1), false));
         }
       }
       for (String shape : List.of("256,784,512", "256,512,512")) {
-        for (String direction : List.of("forward", "backward-data", "backward-weights")) {
+        for (String direction : Kernels.AFFINE) {
           all.addAll(comparisons(kernel("linear", shape, precision, direction, 0, 1), false));
         }
       }

@@ -43,7 +43,8 @@ final class Worker implements AutoCloseable {
 
   /**
    * @param seconds mean of one run
-   * @param peakBytes the most memory that the process has held; 0: unknown
+   * @param peakBytes the most memory that the process has held, or what the case takes of a GPU's;
+   *     0: unknown
    */
   record Measurement(double seconds, long peakBytes) {}
 

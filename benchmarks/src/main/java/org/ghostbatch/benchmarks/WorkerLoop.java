@@ -22,11 +22,11 @@ import java.util.function.Function;
  * outside                              share=...
  * </pre>
  *
- * An answer may be {@code error=TEXT}. {@code seconds} is the mean of {@code calls} runs. Ends with
- * its input.
+ * An answer may be {@code error=TEXT}. {@code seconds} is the mean of {@code calls} runs: on a GPU
+ * of many that are begun one behind another, and then waited for. Ends with its input.
  */
 public final class WorkerLoop {
-  private static final long BLOCK_NANOS = 50_000;
+  private static final long BLOCK_NANOS = 10_000_000;
 
   private WorkerLoop() {}
 
@@ -77,14 +77,16 @@ public final class WorkerLoop {
 
   private static String measure(Work work, double seconds) {
     work.run(); // what others ran meanwhile has left the caches cold
+    work.finish();
     long calls = 0;
-    long block = 1; // runs between two looks at the clock, which costs as much as the smallest
+    long block = 1; // runs between two looks at the clock, which cost more than the smallest
     long begin = System.nanoTime();
     long now = begin;
     do {
       for (long i = 0; i < block; i++) {
         work.run();
       }
+      work.finish();
       calls += block;
       long before = now;
       now = System.nanoTime();
@@ -97,7 +99,7 @@ public final class WorkerLoop {
         "seconds=%s calls=%d peak_bytes=%d",
         (now - begin) / 1e9 / calls,
         calls,
-        peakBytes());
+        work.deviceBytes() > 0 ? work.deviceBytes() : peakBytes());
   }
 
   /** The most memory that this process has held; 0 where the system does not tell. */

@@ -77,16 +77,17 @@ class RowTest {
 
   @Test
   void theReportSaysWhatChanged() {
-    String text = new Report(List.of(row(0.5)), List.of(row(1))).text();
+    var machine = Report.Machine.of("cpu");
+    String text = new Report(List.of(row(0.5)), List.of(row(1)), machine).text();
     assertTrue(
         text.contains("gbn 256,8,8,64 bf16 both ghost 128  1.00  libtorch, fold  4.00"), text);
     assertTrue(
         text.contains("3.00   2.00   4.00  30 GB/s  0.50   1.2 %                     simd"), text);
     // Halved; least and most are those that the turns allow.
     assertTrue(text.contains("libtorch, fold  0.50      0.13   2.00"), text);
-    String other = new Report(List.of(alone()), List.of()).text();
+    String other = new Report(List.of(alone()), List.of(), machine).text();
     assertEquals(2, other.lines().count(), other);
-    String page = new Report(List.of(row(1)), List.of()).markdown("./ghostbatch bench");
+    String page = new Report(List.of(row(1)), List.of(), machine).markdown("./ghostbatch bench");
     assertTrue(
         page.contains("| gbn 256,8,8,64 bf16 both ghost 128 | 2.00 | libtorch, fold |"), page);
     assertTrue(page.contains("processors, Java "), page);
@@ -103,6 +104,7 @@ class RowTest {
             .put("direction", "forward")
             .put("ghost", 128)
             .put("micro_batch", null)
+            .put("device", "cpu")
             .put("threads", 2)
             .put("compare", "none")
             .put("rounds", 3)
@@ -116,6 +118,11 @@ class RowTest {
     assertEquals(
         "./ghostbatch bench --suite step --model f1 --batch 60 --precision f32 --direction train"
             + " --ghost none --compare libtorch --threads 2 --rounds 3 --seconds 0.5",
+        Bench.command(request));
+    request.put("compare", "none").put("device", "cuda:1,tf32");
+    assertEquals(
+        "./ghostbatch bench --suite step --model f1 --batch 60 --precision f32 --direction train"
+            + " --ghost none --backend cuda:1 --tf32 --rounds 3 --seconds 0.5",
         Bench.command(request));
   }
 

@@ -30,6 +30,7 @@ import picocli.CommandLine.Option;
           + "limits them on this machine.",
       "kernels: one kernel (see --kernel), or those that matter. step: whole updates and evaluations of networks. "
           + "scaling: the same on more threads, in larger batches. binding: what a call from Java costs. These need a source tree, and build what they need.",
+      "A GPU has kernels and step, in batches that keep it busy and beside its own copy, but no peers.",
       "loader: how fast data is loaded, by the path that training takes. read: files are read, decoded and scaled (of "
           + "folder: only). augment: samples in memory are augmented and normalized. all: both, as in a run whose data "
           + "does not fit into memory."
@@ -38,13 +39,14 @@ import picocli.CommandLine.Option;
       "ghostbatch bench --suite kernels [--kernel K --shape S [--direction D] [--ghost V]] [--precision P]",
       "       ghostbatch bench --suite step [--model M [--direction D] [--batch B] [--ghost V] [--micro-batch S]]",
       "       ghostbatch bench --suite scaling,binding",
-      "                        [--compare libtorch] [--threads N] [--rounds N] [--seconds X]",
+      "                        [--compare libtorch] [--backend NAME] [--threads N] [--rounds N] [--seconds X]",
       "                        [--out FILE.json] [--baseline FILE.json] [--docs FILE.md]",
       "       ghostbatch bench --suite loader [--data D] [--data-dir DIR] [--image-size N] [--augment KIND]",
       "                        [--batch B] [--seconds X] [--threads N] [--out FILE.json]%n"
     })
 final class BenchCommand implements Callable<Integer> {
   private static final List<String> BESIDE_PEERS = List.of("kernels", "step", "scaling", "binding");
+  private static final List<String> ON_GPU = List.of("kernels", "step");
 
   @Option(
       names = "--suite",
@@ -58,7 +60,7 @@ final class BenchCommand implements Callable<Integer> {
       names = "--kernel",
       paramLabel = "K",
       description =
-          "gbn (with ReLU; shape N,H,W,C), conv (N,H,W,C,FILTERS,KERNEL,STRIDE), linear (N,IN,OUT) or relu (N).")
+          "gbn (with ReLU; shape N,H,W,C), conv (N,H,W,C,FILTERS,KERNEL,STRIDE), linear (N,IN,OUT), relu (N) or copy (N).")
   private String kernel;
 
   @Option(names = "--shape", paramLabel = "S", description = "Sizes of the kernel's operands.")
@@ -176,6 +178,22 @@ final class BenchCommand implements Callable<Integer> {
       throw new UsageException(
           "--suite needs loader, or some of " + String.join(", ", BESIDE_PEERS) + ", got " + suite);
     }
+    boolean gpu = device.backend().startsWith("cuda");
+    if (gpu && !ON_GPU.containsAll(suites)) {
+      throw new UsageException(
+          "needs --backend cpu, or a suite that a GPU has: "
+              + String.join(", ", ON_GPU)
+              + ", got --suite "
+              + suite
+              + " on "
+              + device.backend());
+    }
+    if (gpu && compare != null) {
+      throw new UsageException(
+          "--compare needs --backend cpu, got "
+              + device.backend()
+              + "; benchmarks/peers/pytorch_step.py measures PyTorch on a GPU");
+    }
     if (batch < 1) {
       throw new UsageException("--batch needs 1 or more, got " + batch);
     }
@@ -213,8 +231,10 @@ final class BenchCommand implements Callable<Integer> {
     if (microBatch != null && model == null) {
       throw new UsageException("--micro-batch needs --model");
     }
-    if (!device.backend().equals("cpu")) {
-      throw new UsageException("--suite " + suite + " needs backend cpu, got " + device.backend());
+    boolean cpu = device.backend().equals("cpu");
+    if (!cpu && !device.backend().startsWith("cuda")) {
+      throw new UsageException(
+          "--suite " + suite + " needs backend cpu or cuda, got " + device.backend());
     }
     if (baseline != null && !Files.isReadable(baseline)) {
       throw new UsageException("--baseline needs a file, got " + baseline);
@@ -237,7 +257,8 @@ final class BenchCommand implements Callable<Integer> {
             .put("direction", direction != null ? direction : network ? "train" : "forward")
             .put("ghost", rows)
             .put("micro_batch", microBatch)
-            .put("threads", device.threads())
+            .put("device", device.backend())
+            .put("threads", cpu ? device.threads() : 1)
             .put("compare", compare == null ? "none" : compare)
             .put("rounds", rounds)
             .put("seconds", seconds == null ? 0.5 : seconds)

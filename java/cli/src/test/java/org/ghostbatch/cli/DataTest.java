@@ -286,13 +286,26 @@ class DataTest {
             "bench --suite kernels --precision bf16",
             "bench --suite kernels --kernel relu --shape 4 --micro-batch 16",
             "bench --suite step --backend reference",
+            "bench --suite step,kernels --backend auto",
+            "bench --suite step,kernels --compare libtorch --backend cuda",
             "bench --suite scaling --compare libtorch",
             "bench --suite binding", // here is no source tree
+            "bench --suite step,kernels --rounds 5 --backend cuda", // nor here
             "bench")) {
       Cli cli = Cli.line(line);
       assertEquals(Main.BAD_USAGE, cli.status(), line + ": " + cli.err());
       // Each for its own reason, not because the benchmarks' sources are not at hand.
-      assertEquals(line.endsWith("binding"), cli.err().contains("source tree"), line);
+      boolean good = line.endsWith("binding") || line.endsWith("--rounds 5 --backend cuda");
+      assertEquals(good, cli.err().contains("source tree"), line);
+    }
+    for (String line :
+        List.of(
+            "bench --suite binding --backend cuda",
+            "bench --suite step,scaling --backend cuda:1",
+            "bench --suite loader --backend cuda --tf32")) {
+      Cli cli = Cli.line(line);
+      assertEquals(Main.BAD_USAGE, cli.status(), line + ": " + cli.err());
+      assertTrue(cli.err().contains("a suite that a GPU has: kernels, step"), cli.err());
     }
   }
 

@@ -99,6 +99,9 @@ abstract class KernelPart implements AutoCloseable {
           for (float value : wanted) {
             largest = Math.max(largest, Math.abs(value));
           }
+          if (largest == 0 && values.length >= 64) { // nothing ran, here or there
+            throw new IllegalStateException("[bench] needs a " + name + ", got zeros");
+          }
           for (int i = 0; i < values.length; i++) {
             if (!(Math.abs(values[i] - wanted[i]) <= tolerance * largest)) {
               throw new IllegalStateException(

@@ -51,6 +51,7 @@ struct Unit {
   int64_t first_row;  // in the batch
   int64_t rows;
   int32_t count;
+  int32_t ghosts;  // that a norm sees in each of its micro-batches
 };
 
 /// Where the parts of a unit's state lie.
@@ -272,19 +273,22 @@ class CudaEngine final : public Engine {
     const int64_t bytes = static_cast<int64_t>(units_.size()) * sizes_.state.unit_bytes;
     if (host_states_.bytes() < bytes) host_states_ = Pinned(bytes);
     int64_t ghost = 0;
-    for (const Unit& unit : units_) ghost += write_state(unit, ghost);
+    for (Unit& unit : units_) {
+      unit.ghosts = write_state(unit, ghost);
+      ghost += unit.ghosts;
+    }
   }
 
   void add_unit(int64_t first_row, int64_t rows, int32_t count) {
-    units_.push_back({static_cast<int64_t>(units_.size()), first_row, rows, count});
+    units_.push_back({static_cast<int64_t>(units_.size()), first_row, rows, count, 1});
   }
 
   /// The state of a unit whose first ghost is `ghost`; gives its ghosts.
-  int64_t write_state(const Unit& unit, int64_t ghost) {
+  int32_t write_state(const Unit& unit, int64_t ghost) {
     const StateLayout& layout = sizes_.state;
     char* const at = host_states_.at(unit.index * layout.unit_bytes);
     const int64_t capacity = c_->spec.micro_batch;
-    int64_t ghosts = 0;
+    int32_t ghosts = 0;
     for (int32_t i = 0; i < unit.count; ++i) {
       const int64_t first = unit.first_row + i * capacity;
       const int64_t rows = std::min(capacity, unit.first_row + unit.rows - first);
@@ -301,7 +305,7 @@ class CudaEngine final : public Engine {
         count = std::min(layout.most_ghosts, rows);
         for (int64_t g = 0; g <= count; ++g) offsets[g] = static_cast<int32_t>(rows * g / count);
       }
-      ghosts = spans_ ? 1 : count;
+      ghosts = spans_ ? 1 : static_cast<int32_t>(count);
       const MicroState micro{
           {first, rows},
           {static_cast<int32_t>(count), ghosts_.normalizing ? 0 : 1, static_cast<int32_t>(spans_ ? unit.rows : 0)},
@@ -314,7 +318,7 @@ class CudaEngine final : public Engine {
     const bool moving = ghosts_.normalizing && step_->mode == NormMode::train;
     const UnitState state{{step_->running_statistics, moving ? 1 : 0, step_->momentum, ghosts_.count},
                           unit.count,
-                          static_cast<int32_t>(ghosts),
+                          ghosts,
                           {0, static_cast<int32_t>(unit.rows)}};
     std::memcpy(at, &state, sizeof state);
     return ghosts;
@@ -399,12 +403,16 @@ class CudaEngine final : public Engine {
   // Running units.
 
   /// All that decides what a unit enqueues, but what lies in its state.
-  using Variant = std::tuple<int32_t, bool, bool, bool, bool, bool, bool, Adversary, DataType, const void*,
-                             const int32_t*, const int32_t*>;
+  using Variant = std::tuple<int32_t, int32_t, bool, bool, bool, bool, bool, bool, bool, Adversary, DataType,
+                             const void*, const int32_t*, const int32_t*>;
   Variant variant_of(const Unit& unit) const {
-    return {unit.count,       spans_,    unit.index == 0,  step_->backward, ghosts_.normalizing,
-            parts_are_units_, weighted_, step_->adversary, samples_.type,   samples_.data,
-            samples_.labels,  samples_.numbers};
+    return {unit.count,         unit.ghosts,         spans_,           is_full(unit, unit.count - 1), unit.index == 0,
+            step_->backward,    ghosts_.normalizing, parts_are_units_, weighted_,                     step_->adversary,
+            samples_.type,      samples_.data,       samples_.labels,  samples_.numbers};
+  }
+  /// Whether a micro-batch has all the rows that it may have.
+  bool is_full(const Unit& unit, int32_t micro) const {
+    return unit.rows >= (micro + 1) * c_->spec.micro_batch;
   }
   struct Captured {
     bool seen = false;  // once, when all that is loaded at first use was
@@ -710,6 +718,11 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
   const Operation* const op = in.operation >= 0 ? &c_->graph.list()[number] : nullptr;
   const Kernels* const k = in.operation >= 0 ? &c_->kernels[number] : nullptr;
   const NormPlans* const plans = in.operation >= 0 ? &sizes_.plans[number] : nullptr;
+  // With blocks for the ghosts that there are: a batch may have half as many as there is room for.
+  const auto of_unit = [&](norm::Plan plan) {
+    plan.ghosts = unit.ghosts;
+    return plan;
+  };
   const auto at = [&](int32_t b) { return pointer(micro, b); };
   const auto view = [&](int32_t b) { return buffer(micro, b); };
   const MicroState* const state = micro_state(micro);
@@ -740,7 +753,9 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       return;
     }
     case Code::affine_backward_weights: {
-      for (const int32_t b : {in.src, in.src2}) elementwise::zero_rows(type_, at(b), extent(micro, b), stream);
+      if (!is_full(unit, micro)) {
+        for (const int32_t b : {in.src, in.src2}) elementwise::zero_rows(type_, at(b), extent(micro, b), stream);
+      }
       const AffineGradient of_part = affine_gradient(*k, lane_gradients_, k->lane_gradient);
       const bool first = is_first(micro);
       const AffineGradient to = first ? of_part : affine_gradient(*k, part_, 0);
@@ -768,9 +783,9 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       if (spans_) {
         norm::normalize(plans->span, tensors, stream);
       } else if (in.code == Code::norm_recompute || !ghosts_.normalizing) {
-        norm::normalize(plans->forward, tensors, stream);
+        norm::normalize(of_unit(plans->forward), tensors, stream);
       } else {
-        norm::forward(plans->forward, tensors, stream);
+        norm::forward(of_unit(plans->forward), tensors, stream);
       }
       return;
     }
@@ -792,7 +807,7 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       }
       tensors.diff_gamma = diff_gamma(*k);
       tensors.diff_beta = diff_beta(*k);
-      norm::backward(plans->backward, tensors, stream);
+      norm::backward(of_unit(plans->backward), tensors, stream);
       commit_norm(*op, *k, unit.index == 0);
       return;
     }

@@ -125,7 +125,7 @@ final class GpuStep {
     this.batch = batch;
     int asked = ghost >= batch ? 0 : ghost; // as TrainingPlan has it
     this.ghost = !network.hasBatchNorm() ? 0 : asked == 0 ? batch : asked;
-    this.microBatch = MicroBatch.ON_GPU.of(network, asked);
+    this.microBatch = MicroBatch.ON_GPU.of(network, asked, batch);
     this.perLane = MicroBatch.ON_GPU.ghostPerLane(network, asked);
     this.spans = this.ghost > 0 && divideUp(batch, divideUp(batch, this.ghost)) > microBatch;
     this.room =

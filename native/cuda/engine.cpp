@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
@@ -40,9 +41,9 @@ struct MicroState {
 /// then their states.
 struct UnitState {
   StatisticsState statistics;
-  int32_t count;            // micro-batches
-  int32_t ghosts;           // whose statistics are those of the unit's first micro-batch
-  int32_t ghost_rows[2];    // offsets of the one ghost that they are parts of
+  int32_t count;          // micro-batches
+  int32_t ghosts;         // whose statistics are those of the unit's first micro-batch
+  int32_t ghost_rows[2];  // offsets of the one ghost that they are parts of
 };
 
 /// The same on the host.
@@ -168,13 +169,7 @@ class CudaEngine final : public Engine {
     if (statistics_ != nullptr) write_table();
     synchronize(context_.stream());
   }
-  ~CudaEngine() override {
-    try {
-      const auto lock = context_.lock();
-      synchronize(context_.stream());
-    } catch (const Error&) {  // of work before: its caller has seen it
-    }
-  }
+  ~CudaEngine() override { settle(); }
 
   Tensor* parameters() override { return parameters_.get(); }
   Tensor* gradients() override { return gradients_.get(); }
@@ -217,6 +212,7 @@ class CudaEngine final : public Engine {
       for (const Unit& unit : units_) run(unit);
     } catch (...) {
       abandon_capture(context_.stream());
+      settle();
       throw;
     }
     if (spec.backward) unpack();
@@ -241,6 +237,15 @@ class CudaEngine final : public Engine {
 
  private:
   static constexpr int64_t kFloat = sizeof(float);
+
+  /// Waits until nothing uses this engine's memory.
+  void settle() const noexcept {
+    try {
+      const auto lock = context_.lock();
+      synchronize(context_.stream());
+    } catch (const std::exception&) {  // of work that has failed: its caller has seen it, or will
+    }
+  }
 
   DeviceMemory zeroed(int64_t bytes) const {
     DeviceMemory memory(bytes);

@@ -43,7 +43,6 @@ public final class GpuFloors {
   static final class Sum {
     int calls;
     int launches;
-    int idle;
     int alone;
     double bytes;
     double flops;
@@ -55,7 +54,6 @@ public final class GpuFloors {
     void add(Entry entry, double peak) {
       calls++;
       launches += entry.launches();
-      idle += entry.idle();
       alone += entry.captured() ? 0 : entry.launches();
       bytes += entry.bytes();
       flops += entry.flops();
@@ -65,8 +63,7 @@ public final class GpuFloors {
       byFlops += arithmetic > memory ? arithmetic : 0;
       double each = entry.captured() ? CAPTURED_SECONDS : ALONE_SECONDS;
       double work = Math.max(memory / OF_BANDWIDTH, arithmetic / OF_FLOPS);
-      // What finds nothing to do takes its time beside the work of the others.
-      double all = Math.max(work, (entry.launches() - entry.idle()) * each) + entry.idle() * each;
+      double all = Math.max(work, entry.launches() * each);
       estimate += all;
       starting += all - work;
     }
@@ -167,6 +164,9 @@ public final class GpuFloors {
         all,
         step -> String.format(Locale.ROOT, "%,d", step.computedRows()));
     for (Part part : Part.values()) {
+      if (all.stream().allMatch(step -> sums(step, type, Entry::part).get(part) == null)) {
+        continue;
+      }
       row(
           text,
           "floor of " + part.text + ", us",
@@ -181,7 +181,6 @@ public final class GpuFloors {
     row(text, "**floor, us**", totals, sum -> number(sum.floor * 1e6));
     row(text, "of it bound by flops, us", totals, sum -> number(sum.byFlops * 1e6));
     row(text, "launches", totals, sum -> String.format(Locale.ROOT, "%,d", sum.launches));
-    row(text, "of them idle", totals, sum -> String.format(Locale.ROOT, "%,d", sum.idle));
     row(text, "of them outside the graph", totals, sum -> Integer.toString(sum.alone));
     row(
         text,

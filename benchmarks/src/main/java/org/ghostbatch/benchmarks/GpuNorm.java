@@ -6,11 +6,8 @@ package org.ghostbatch.benchmarks;
  *
  * @param forward launches of a forward pass over whole ghosts
  * @param backward launches of a backward pass, with the gradients of gamma and beta
- * @param idleForward those of a forward pass that find no ghost, as the batch has fewer than there
- *     is room for
- * @param idleBackward the same, backward
  */
-record GpuNorm(int forward, int backward, int idleForward, int idleBackward) {
+record GpuNorm(int forward, int backward) {
   private static final long WAVE_BYTES = 16L << 20;
   private static final long RESIDENT_BYTES = 16 << 10;
   private static final long SHARED_BYTES = 99 << 10;
@@ -25,20 +22,17 @@ record GpuNorm(int forward, int backward, int idleForward, int idleBackward) {
    *
    * @param places H W of a row
    * @param elementBytes of an activation
-   * @param room ghosts that a micro-batch may have
-   * @param ghosts those that it has
+   * @param room ghosts that a micro-batch may have: whether blocks hold theirs follows from it
+   * @param ghosts those that it has, for which there are launches
    * @param ghostRows of the largest
    */
   static GpuNorm of(
       int places, int channels, int elementBytes, int room, int ghosts, int ghostRows) {
     Pass forward = new Pass((long) ghostRows * places, channels, elementBytes, room, 1);
     Pass backward = new Pass((long) ghostRows * places, channels, elementBytes, room, 2);
-    // The last backward launch adds up what all ghosts gave, and so is never idle.
     return new GpuNorm(
-        forward.resident() ? 1 : forward.waves(room) + 1,
-        backward.resident() ? 2 : backward.waves(room) + 1,
-        forward.resident() ? 0 : forward.waves(room) - forward.waves(ghosts),
-        backward.resident() ? 0 : Math.max(0, backward.waves(room) - backward.waves(ghosts) - 1));
+        forward.resident() ? 1 : forward.waves(ghosts) + 1,
+        backward.resident() ? 2 : backward.waves(ghosts) + 1);
   }
 
   /**
@@ -50,7 +44,7 @@ record GpuNorm(int forward, int backward, int idleForward, int idleBackward) {
   private record Pass(long places, int channels, int elementBytes, int room, int tensors) {
     int waves(int ghosts) {
       long bytes = places * channels * elementBytes * tensors;
-      long wave = Math.max(1, Math.min(WAVE_BYTES / bytes, room));
+      long wave = Math.max(1, WAVE_BYTES / bytes);
       return (int) ((ghosts + wave - 1) / wave);
     }
 

@@ -67,18 +67,11 @@ final class GpuStep {
    *
    * @param what in words; entries of the same are one row
    * @param launches kernels, copies and fills that are enqueued
-   * @param idle those among them that find nothing to do
    * @param captured whether they are part of the pass, which is launched as one graph
    * @param bytes between a kernel and device memory
    */
   record Entry(
-      Part part,
-      String what,
-      int launches,
-      int idle,
-      boolean captured,
-      double bytes,
-      double flops) {}
+      Part part, String what, int launches, boolean captured, double bytes, double flops) {}
 
   /**
    * An instruction of a pass, of one micro-batch.
@@ -311,12 +304,11 @@ final class GpuStep {
             Part.POOL,
             direction(entry) + ", to " + of,
             1,
-            0,
             rows * (elementBytes * values + kept),
             0);
       }
       default ->
-          captured(Part.ELEMENTWISE, kind + ", " + direction(entry) + ", " + of, 1, 0, bytes, 0);
+          captured(Part.ELEMENTWISE, kind + ", " + direction(entry) + ", " + of, 1, bytes, 0);
     }
   }
 
@@ -328,20 +320,20 @@ final class GpuStep {
         double values = network.inputShape().elements();
         // A number and a label are read, the label is written.
         double bytes = values * (1 + elementBytes) + 3 * FLOAT;
-        captured(Part.LOADER, "samples", 1, 0, rows * bytes, 0);
+        captured(Part.LOADER, "samples", 1, rows * bytes, 0);
       }
       case "loss" -> {
         double bytes = 2 * classes * elementBytes + FLOAT + 2 * RESULT_BYTES;
-        captured(Part.LOSS, "softmax and cross-entropy, their sum", 2, 0, rows * bytes, 0);
+        captured(Part.LOSS, "softmax and cross-entropy, their sum", 2, rows * bytes, 0);
         if (last && ghost > 0) {
           double statistics = FLOAT * network.statisticsCount();
-          captured(Part.STATISTICS, "ghosts of a pass", 1, 0, (unit.ghosts + 2) * statistics, 0);
+          captured(Part.STATISTICS, "ghosts of a pass", 1, (unit.ghosts + 2) * statistics, 0);
         }
       }
       case "gradient add" -> {
         var shape = summed(calls, i);
         double bytes = 3.0 * shape.elements() * elementBytes;
-        captured(Part.ELEMENTWISE, "sum of gradients, " + shape, 1, 0, rows * bytes, 0);
+        captured(Part.ELEMENTWISE, "sum of gradients, " + shape, 1, rows * bytes, 0);
       }
       default -> {} // the CPU's own: commits, waiting, packing
     }
@@ -379,25 +371,27 @@ final class GpuStep {
             : src.elements() + " to " + dst.elements();
     String what = shape + ", " + direction(call.entry);
     if (call.entry.direction() != Direction.BACKWARD_WEIGHTS) {
-      captured(part, what, 1, 0, moved + weights * elementBytes, flops);
+      captured(part, what, 1, moved + weights * elementBytes, flops);
       if (bias != null && call.entry.direction() == Direction.FORWARD) {
         // The libraries want a bias aligned, cuBLASLt in the type of activations.
         boolean copied = !convolution && elementBytes != FLOAT || bias.offset() * FLOAT % 16 != 0;
         if (copied) {
-          captured(part, "bias as the library wants it", 1, 0, 2 * FLOAT * bias.elements(), 0);
+          captured(part, "bias as the library wants it", 1, 2 * FLOAT * bias.elements(), 0);
         }
       }
       return;
     }
-    int rows = unit.rows.get(micro);
-    for (var of : List.of(src, dst)) {
-      double unused = (double) (microBatch - rows) * of.elements() * elementBytes;
-      captured(Part.ZEROING, "operands of gradients of weights", 1, unused == 0 ? 1 : 0, unused, 0);
+    int unused = microBatch - unit.rows.get(micro);
+    if (unused > 0) {
+      for (var of : List.of(src, dst)) {
+        double bytes = (double) unused * of.elements() * elementBytes;
+        captured(Part.ZEROING, "operands of gradients of weights", 1, bytes, 0);
+      }
     }
-    captured(part, what, 1, 0, moved + weights * FLOAT, flops);
+    captured(part, what, 1, moved + weights * FLOAT, flops);
     if (bias != null && convolution) {
       captured(
-          part, "gradient of a bias", 2, 0, (double) microBatch * dst.elements() * elementBytes, 0);
+          part, "gradient of a bias", 2, (double) microBatch * dst.elements() * elementBytes, 0);
     }
     // Parts that are committed: micro-batches, or the ghosts that one lane runs.
     boolean partsAreUnits = !spans || perLane;
@@ -416,7 +410,7 @@ final class GpuStep {
   /** A gradient to its sum: the first is copied, the others are added. */
   private void commit(Parameter of, boolean first) {
     String what = first ? "copied" : "added";
-    captured(Part.COMMIT, what, 1, 0, (first ? 2 : 3) * FLOAT * of.elements(), 0);
+    captured(Part.COMMIT, what, 1, (first ? 2 : 3) * FLOAT * of.elements(), 0);
   }
 
   private void norm(Call call, Unit unit, int u, int micro) {
@@ -426,7 +420,7 @@ final class GpuStep {
     int tensors = (int) Math.round(call.rowBytes() / FLOAT / shape.elements());
     boolean forward = call.entry.direction() == Direction.FORWARD;
     if (call.again) {
-      norm(Part.NORM_AGAIN, shape.toString(), 1, 0, tensors, tensor);
+      norm(Part.NORM_AGAIN, shape.toString(), 1, tensors, tensor);
     } else if (!spans) {
       GpuNorm norm =
           GpuNorm.of(
@@ -437,31 +431,29 @@ final class GpuStep {
               unit.ghosts,
               Math.min(ghost, microBatch));
       if (forward) {
-        int idle = norm.idleForward();
-        norm(Part.NORM_FORWARD, shape.toString(), norm.forward(), idle, tensors, tensor);
+        norm(Part.NORM_FORWARD, shape.toString(), norm.forward(), tensors, tensor);
       } else {
-        int idle = norm.idleBackward();
-        norm(Part.NORM_BACKWARD, shape.toString(), norm.backward(), idle, tensors, tensor);
+        norm(Part.NORM_BACKWARD, shape.toString(), norm.backward(), tensors, tensor);
         commitNorm(operation, u == 0);
       }
     } else if (call.meets) {
       Part part = forward ? Part.NORM_FORWARD : Part.NORM_BACKWARD;
-      norm(part, shape + ", sums", 2, 0, tensors, tensor);
+      norm(part, shape + ", sums", 2, tensors, tensor);
       if (micro == unit.rows.size() - 1) {
-        captured(part, "sums that meet", 1, 0, 0, 0);
+        captured(part, "sums that meet", 1, 0, 0);
         if (!forward) {
           commitNorm(operation, u == 0);
         }
       }
     } else if (forward) {
-      norm(Part.NORM_FORWARD, shape.toString(), 1, 0, tensors, tensor);
+      norm(Part.NORM_FORWARD, shape.toString(), 1, tensors, tensor);
     } else { // x and the gradient, which the sums have left added up, to that of x
-      norm(Part.NORM_BACKWARD, shape.toString(), 1, 0, 3, tensor);
+      norm(Part.NORM_BACKWARD, shape.toString(), 1, 3, tensor);
     }
   }
 
-  private void norm(Part part, String what, int launches, int idle, int tensors, double tensor) {
-    captured(part, what + ", tensors: " + tensors, launches, idle, tensors * tensor, 0);
+  private void norm(Part part, String what, int launches, int tensors, double tensor) {
+    captured(part, what + ", tensors: " + tensors, launches, tensors * tensor, 0);
   }
 
   private void commitNorm(int operation, boolean first) {
@@ -479,12 +471,11 @@ final class GpuStep {
   }
 
   private void launch(Part part, String what, int launches, double bytes) {
-    entries.add(new Entry(part, what, launches, 0, false, bytes, 0));
+    entries.add(new Entry(part, what, launches, false, bytes, 0));
   }
 
-  private void captured(
-      Part part, String what, int launches, int idle, double bytes, double flops) {
-    entries.add(new Entry(part, what, launches, idle, true, bytes, flops));
+  private void captured(Part part, String what, int launches, double bytes, double flops) {
+    entries.add(new Entry(part, what, launches, true, bytes, flops));
   }
 
   private static int divideUp(int a, int b) {

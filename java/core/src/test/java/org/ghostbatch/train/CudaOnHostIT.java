@@ -19,7 +19,6 @@ import org.ghostbatch.analysis.NetworkLoss;
 import org.ghostbatch.analysis.NetworkLossSpec;
 import org.ghostbatch.analysis.Progress;
 import org.ghostbatch.analysis.Sharpness;
-import org.ghostbatch.binding.GhostBatch;
 import org.ghostbatch.data.Dataset;
 import org.ghostbatch.device.DataType;
 import org.ghostbatch.device.Device;
@@ -47,9 +46,9 @@ class CudaOnHostIT {
     Path natives =
         folder.resolve("org/ghostbatch/binding").resolve(Loader.getPlatform()).toAbsolutePath();
     Files.createDirectories(natives);
+    Path built = Path.of("target/classes/org/ghostbatch/binding").resolve(Loader.getPlatform());
     for (String name : List.of("libghostbatch.so", "libjniGhostBatch.so")) {
-      var library = GhostBatch.class.getResource(Loader.getPlatform() + "/" + name);
-      Files.copy(library.openStream(), natives.resolve(name));
+      Files.copy(built.resolve(name), natives.resolve(name));
     }
     String backend = "libghostbatch_cuda.so";
     Files.copy(build.resolve("on_host").resolve(backend), natives.resolve(backend));

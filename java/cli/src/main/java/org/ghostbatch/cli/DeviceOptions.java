@@ -24,7 +24,7 @@ final class DeviceOptions {
       names = "--threads",
       paramLabel = "N",
       description =
-          "Threads to compute on; results do not depend on them. Default: all cores that this process may use.")
+          "Threads to compute on; results do not depend on them. On cuda one starts all work. Default: all cores that this process may use.")
   Integer threads;
 
   /** The backend in force. */

@@ -27,7 +27,8 @@ import org.ghostbatch.device.Device;
  * <p>{@link #ON_GPU}: a kernel should keep thousands of threads busy for longer than its launch
  * takes. The target is 4,096 rows, and fewer, to a power of two, where these would hold more than 8
  * GiB of activations in f32. A batch is cut into as few micro-batches as that allows, all alike:
- * kernels compute all rows. The one lane runs every ghost.
+ * kernels compute all rows. A ghost larger than the target is cut so by itself, as none of its
+ * micro-batches has rows of another. The one lane runs every ghost.
  */
 public enum MicroBatch {
   ON_CORES(1L << 31) {
@@ -53,10 +54,13 @@ public enum MicroBatch {
     @Override
     public int of(Network network, int ghost, int batch) {
       int target = atMost(network, 4096);
-      int unit = hasGhosts(network, ghost) && ghost <= target ? ghost : 1;
-      long units = divideUp(batch, unit);
-      long passes = divideUp(units, Math.max(1, target / unit));
-      return Math.toIntExact(divideUp(units, passes) * unit);
+      if (!hasGhosts(network, ghost)) {
+        return evenly(batch, target);
+      }
+      int ghosts = divideUp(batch, ghost);
+      return ghost <= target
+          ? ghost * evenly(ghosts, target / ghost)
+          : evenly(divideUp(batch, ghosts), target);
     }
 
     @Override
@@ -106,8 +110,13 @@ public enum MicroBatch {
     return ghost * Math.max(1, rows / ghost);
   }
 
-  private static long divideUp(long a, long b) {
-    return (a + b - 1) / b;
+  /** Of as few parts as have at most so many each, all alike: what each has, rounded up. */
+  private static int evenly(int all, int most) {
+    return divideUp(all, divideUp(all, most));
+  }
+
+  private static int divideUp(int a, int b) {
+    return Math.toIntExact(((long) a + b - 1) / b);
   }
 
   int atMost(Network network, int rows) {

@@ -345,7 +345,10 @@ class NetworkTest {
     assertEquals(4096, MicroBatch.ON_GPU.of(images, 0, 8192));
     assertEquals(4096, MicroBatch.ON_GPU.of(images, 128, 8192));
     assertEquals(2800, MicroBatch.ON_GPU.of(images, 100, 8192), "82 ghosts in three");
-    assertEquals(4096, MicroBatch.ON_GPU.of(images, 5000, 8192));
+    assertEquals(4096, MicroBatch.ON_GPU.of(images, 5000, 8192), "two ghosts of 4,096");
+    assertEquals(2500, MicroBatch.ON_GPU.of(images, 5000, 10000), "two of 5,000, in two each");
+    assertEquals(2376, MicroBatch.ON_GPU.of(images, 5000, 9501), "of 4,751 and 4,750");
+    assertEquals(300, MicroBatch.ON_GPU.of(images, 5000, 300));
     assertEquals(2048, MicroBatch.ON_GPU.of(deep, 128, 8192), "4 GiB in f32");
     assertEquals(64, MicroBatch.ON_GPU.of(large, 32, 8192), "27 million values a sample");
     assertEquals(300, MicroBatch.ON_GPU.of(images, 0, 300));

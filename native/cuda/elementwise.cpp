@@ -7,10 +7,7 @@ namespace {
 
 class CudaElementwise final : public Elementwise {
  public:
-  explicit CudaElementwise(const Context& context) : context_(context) {
-    const auto lock = context_.lock();
-    state_.reserve(sizeof(elementwise::DropoutState));
-  }
+  explicit CudaElementwise(const Context& context) : context_(context) {}
 
   const char* implementation() const override { return kCudaKernels; }
 
@@ -35,6 +32,7 @@ class CudaElementwise final : public Elementwise {
                   const DropoutKey& key) const override {
     const elementwise::DropoutState state{key.seed, key.step, key.first_row, 1};
     const auto lock = context_.lock();
+    state_.reserve(sizeof state);
     copy_memory(state_.as<void>(), &state, sizeof state, context_.stream());
     elementwise::dropout(src.type, src.data, dst.data, rate, key.layer, state_.as<elementwise::DropoutState>(),
                          Extent{nullptr, rows, row_elements}, context_.stream());
@@ -55,7 +53,7 @@ class CudaElementwise final : public Elementwise {
   static Extent vector_of(int64_t elements) { return {nullptr, 1, elements}; }
 
   const Context& context_;
-  DeviceMemory state_;  // DropoutState
+  mutable DeviceMemory state_;  // DropoutState; none before the first call, as engines have their own
 };
 
 }  // namespace

@@ -13,11 +13,9 @@ namespace {
 class CudaGhostBatchNorm final : public GhostBatchNorm {
  public:
   CudaGhostBatchNorm(const Context& context, const GhostBatchNormSpec& spec) : GhostBatchNorm(spec), context_(context) {
-    const auto lock = context_.lock();
     norm::Capacity whole;
     whole.ghost_rows = static_cast<int32_t>(spec_.batch);
-    workspace_.reserve(norm::make_plan(spec_, whole, norm::Pass::backward).workspace_bytes());
-    state_.reserve(kOffsets + (spec_.batch + 1) * static_cast<int64_t>(sizeof(int32_t)));
+    norm::make_plan(spec_, whole, norm::Pass::backward);  // for its checks
   }
 
   const char* implementation() const override { return kCudaKernels; }
@@ -152,6 +150,7 @@ class CudaGhostBatchNorm final : public GhostBatchNorm {
     }
     const norm::Plan plan = norm::make_plan(spec_, capacity, pass);
     workspace_.reserve(plan.workspace_bytes());
+    state_.reserve(kOffsets + (spec_.batch + 1) * static_cast<int64_t>(sizeof(int32_t)));
     tensors.workspace = workspace_.as<void>();
     tensors.step = state_.as<norm::Step>();
     tensors.offsets = state_.as<int32_t>(kOffsets);
@@ -170,8 +169,8 @@ class CudaGhostBatchNorm final : public GhostBatchNorm {
   static constexpr int64_t kOffsets = 64;  // bytes before the offsets, for a Step
 
   const Context& context_;
-  DeviceMemory state_;  // Step and offsets
-  // As large as the largest call.
+  // None before the first call, as engines need but plans; then as large as the largest call.
+  mutable DeviceMemory state_;  // Step and offsets
   mutable DeviceMemory workspace_;
   mutable DeviceMemory rows_;  // of the parts that are combined: how many, then theirs
   mutable DeviceMemory sums_;

@@ -11,10 +11,7 @@ constexpr const char* kKernel = "softmax_cross_entropy";
 
 class CudaSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
  public:
-  explicit CudaSoftmaxCrossEntropy(const Context& context) : context_(context) {
-    const auto lock = context_.lock();
-    state_.reserve(sizeof(State));
-  }
+  explicit CudaSoftmaxCrossEntropy(const Context& context) : context_(context) {}
 
   const char* implementation() const override { return kCudaKernels; }
 
@@ -37,6 +34,7 @@ class CudaSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
     synchronize(stream);
     check_labels(kKernel, labels_.data(), rows, classes);
 
+    state_.reserve(sizeof(State));
     losses_.reserve(rows * static_cast<int64_t>(sizeof(LossResult)));
     State state{{label_smoothing, scale}, {}};
     State* const on_device = state_.as<State>();
@@ -51,9 +49,8 @@ class CudaSoftmaxCrossEntropy final : public SoftmaxCrossEntropy {
   }
 
   const Context& context_;
-  DeviceMemory state_;
-  // As large as the largest call.
-  mutable DeviceMemory losses_;
+  // None before the first call, as engines have their own; then as large as the largest call.
+  mutable DeviceMemory state_, losses_;
   mutable std::vector<int32_t> labels_;
 };
 

@@ -344,6 +344,22 @@ TEST(CudaEngine, AllocatesNothingInTheSteadyStateAndGivesAllBack) {
   EXPECT_EQ(device_memory_in_use(), before);
 }
 
+/// Sizes are rounded up to what CUDA aligns to, so that they are a few bytes more than what is asked for.
+TEST(CudaEngine, TakesTheMemoryThatItNames) {
+  if (real_gpu() != nullptr) GTEST_SKIP() << "counts the memory of the stand-in";
+  for (const int64_t ghost : {0, 8, 12}) {
+    for (const Cut& cut : {Cut(8), Cut(5, true)}) {
+      SCOPED_TRACE(testing::Message() << cut << ", ghosts of " << ghost);
+      Builder network = ghost == 0 ? plain_network() : residual_network();
+      const int64_t before = device_memory_in_use();
+      const Session s(make_gpu(), DataType::bf16, network, 1, cut, ghost);
+      const int64_t taken = device_memory_in_use() - before;
+      EXPECT_LE(taken, s.engine->bytes());
+      EXPECT_GT(taken, s.engine->bytes() - 32 * 256);
+    }
+  }
+}
+
 TEST(CudaEngine, WhatCannotFitIsRefusedBeforeItIsAllocated) {
   if (real_gpu() != nullptr) GTEST_SKIP() << "limits the memory of the stand-in";
   Builder network = residual_network();

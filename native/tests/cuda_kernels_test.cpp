@@ -204,8 +204,7 @@ TEST(CudaKernels, TwoThreadsMayShareALoss) {
 TEST(CudaKernels, EveryCallTakesTheLock) {
   const cuda::Context& context = cuda_context();
   const DataType f32 = DataType::f32;
-  const GhostBatchNormSpec norm_spec = make_case(2, 2, 2, 4, {2}).spec;
-  const auto norm = own(cuda::make_ghost_batch_norm(context, norm_spec));
+  const auto norm = own(cuda::make_ghost_batch_norm(context, make_case(2, 2, 2, 4, {2}).spec));
   PoolSpec pool_spec;
   pool_spec.batch = pool_spec.height = pool_spec.width = 2;
   pool_spec.channels = 4;
@@ -242,9 +241,6 @@ TEST(CudaKernels, EveryCallTakesTheLock) {
       },
       [&] { loader->load(*samples, indices, 2, 1, 1, false, w, nullptr); },
       [&] { loader->perturb(u, 2, 1, w); },
-      [&] { own(cuda::make_elementwise(context)); },
-      [&] { own(cuda::make_softmax_cross_entropy(context)); },
-      [&] { own(cuda::make_ghost_batch_norm(context, norm_spec)); },
   };
   size_t number = 0;
   for (const std::function<void()>& call : calls) {
@@ -289,11 +285,12 @@ TEST(CudaKernels, RefuseWhatTheyHaveNoMemoryFor) {
   const Buffer logits(DataType::f32, std::vector<double>(300, 0.0)), labels(DataType::s32, std::vector<double>(100));
   LossResult result;
   {
-    const MemoryLimit limit(device_memory_in_use() + 16);
-    expect_error([&] { Norm other(DataType::f32); }, "bytes of device memory, got 16 bytes free");
+    const MemoryLimit limit(device_memory_in_use() + 48);
+    expect_error([&] { norm.run({12}, 1); }, "bytes of device memory, got 48 bytes free");
     expect_error([&] { loss->run(logits.view(), labels.view(), nullptr, 100, 3, 0, 1, nullptr, result); },
                  "[cuda] needs 1600 bytes of device memory, got 16 bytes free");
   }
+  EXPECT_EQ(norm.run({12}, 1).dst, Norm(DataType::f32).run({12}, 1).dst);
   loss->run(logits.view(), labels.view(), nullptr, 100, 3, 0, 1, nullptr, result);
   EXPECT_EQ(result.correct, 100);
 }

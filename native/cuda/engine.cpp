@@ -86,7 +86,10 @@ class Pinned {
     if (data_ != nullptr) release_pinned(data_);
   }
   char* at(int64_t offset) const { return static_cast<char*>(data_) + offset; }
-  int64_t bytes() const { return bytes_; }
+  /// Grows to `bytes`, and loses what it held. Nothing that is enqueued may use it.
+  void reserve(int64_t bytes) {
+    if (bytes_ < bytes) *this = Pinned(bytes);
+  }
 
  private:
   void* data_ = nullptr;
@@ -203,21 +206,21 @@ class CudaEngine final : public Engine {
     spans_ = ghosts_.normalizing && ghosts_.longest() > c_->spec.micro_batch;
     parts_are_units_ = !spans_ || c_->spec.ghost_per_lane;
     cut();
-    upload(indices, weights);
-    samples_ = store_.of(samples);
-    const bool moving = ghosts_.normalizing && spec.mode == NormMode::train;
-    if (moving) fill(gathered_, 0);
-    pack();
     try {
+      upload(indices, weights);
+      samples_ = store_.of(samples);
+      const bool moving = ghosts_.normalizing && spec.mode == NormMode::train;
+      if (moving) fill(gathered_, 0);
+      pack();
       for (const Unit& unit : units_) run(unit);
+      if (spec.backward) unpack();
+      if (moving) finish_statistics(table(), &current()->statistics, context_.stream());
+      collect(result);
     } catch (...) {
       abandon_capture(context_.stream());
       settle();
       throw;
     }
-    if (spec.backward) unpack();
-    if (moving) finish_statistics(table(), &current()->statistics, context_.stream());
-    collect(result);
     if (spec.adversary == Adversary::record) recorded_ = batch;
   }
 
@@ -275,8 +278,7 @@ class CudaEngine final : public Engine {
         add_unit(ghosts_.start(ghost), rows, static_cast<int32_t>((rows + capacity - 1) / capacity));
       }
     }
-    const int64_t bytes = static_cast<int64_t>(units_.size()) * sizes_.state.unit_bytes;
-    if (host_states_.bytes() < bytes) host_states_ = Pinned(bytes);
+    host_states_.reserve(static_cast<int64_t>(units_.size()) * sizes_.state.unit_bytes);
     int64_t ghost = 0;
     for (Unit& unit : units_) {
       unit.ghosts = write_state(unit, ghost);
@@ -329,17 +331,25 @@ class CudaEngine final : public Engine {
     return ghosts;
   }
 
+  /// By way of pinned memory, as the GPU may still be busy with the update before this step: a copy from elsewhere
+  /// would wait for it. One of each is enough: a step ends with its results, for which the host waits (`collect`,
+  /// `settle`), so that the next step finds this memory unused.
   void upload(const int32_t* indices, const float* weights) {
     const auto count = static_cast<int64_t>(units_.size());
-    const int64_t rows = batch_ * 4;
     states_.reserve(count * sizes_.state.unit_bytes);
     results_.reserve(count * sizes_.state.most_micros * int64_t{sizeof(LossResult)});
-    reserve_for_graphs(indices_, rows);
     copy_memory(states_.as<char>(), host_states_.at(0), count * sizes_.state.unit_bytes, context_.stream());
-    copy_memory(indices_.as<char>(), indices, rows, context_.stream());
-    if (weights == nullptr) return;
-    reserve_for_graphs(weights_, rows);
-    copy_memory(weights_.as<char>(), weights, rows, context_.stream());
+    upload_rows(indices, host_indices_, indices_);
+    if (weights != nullptr) upload_rows(weights, host_weights_, weights_);
+  }
+
+  /// Four bytes a row.
+  void upload_rows(const void* from, Pinned& by, DeviceMemory& to) {
+    const int64_t bytes = batch_ * 4;
+    by.reserve(bytes);
+    reserve_for_graphs(to, bytes);
+    std::memcpy(by.at(0), from, static_cast<size_t>(bytes));
+    copy_memory(to.as<char>(), by.at(0), bytes, context_.stream());
   }
 
   /// Memory whose address captured passes hold.
@@ -573,7 +583,7 @@ class CudaEngine final : public Engine {
   void collect(LossResult& result) {
     const auto units = static_cast<int64_t>(units_.size());
     const int64_t bytes = units * sizes_.state.most_micros * int64_t{sizeof(LossResult)};
-    if (host_results_.bytes() < bytes) host_results_ = Pinned(bytes);
+    host_results_.reserve(bytes);
     copy_memory(host_results_.at(0), results_.as<char>(), bytes, context_.stream());
     synchronize(context_.stream());
     result = {};
@@ -696,7 +706,7 @@ class CudaEngine final : public Engine {
   DeviceMemory states_, results_, indices_, weights_;  // of the step
   DeviceMemory signs_;     // of the gradient of the input in the last step that recorded them, u8 [recorded_, H, W, C]
   int64_t recorded_ = 0;
-  Pinned host_states_, host_results_;
+  Pinned host_states_, host_indices_, host_weights_, host_results_;
   std::vector<uint16_t> narrow_;
   Profile profile_;
   bool profiling_ = false;

@@ -224,6 +224,30 @@ TEST(CudaEngine, ReplayedPassesHaveTheBitsOfUncapturedOnes) {
   }
 }
 
+/// What the host writes while the GPU is still at work lies where that does not read any more.
+TEST(CudaEngine, UpdatesThatRunAsLateAsTheyMayHaveTheSameBits) {
+  if (real_gpu() != nullptr) GTEST_SKIP() << "delays the stand-in";
+  const std::vector<double> at_once = losses_of_updates(make_gpu(), 6);
+  const LateStreams late;
+  EXPECT_EQ(losses_of_updates(make_gpu(), 6), at_once);
+}
+
+TEST(CudaEngine, AStepWaitsForNoCopy) {
+  if (real_gpu() != nullptr) GTEST_SKIP() << "counts the copies of the stand-in";
+  const Owned<Samples> samples = random_samples(53);
+  const std::vector<float> weights(32, 1.0f);
+  Builder network = residual_network();
+  Session s(make_gpu(), DataType::f32, network, 1, Cut(8), 8);
+  StepSpec spec;
+  spec.ghost = 8;
+  int64_t copies = 0;
+  for (int i = 0; i < 3; ++i) {  // the first brings the samples
+    s.step(*samples, 32 - i, spec, nullptr, nullptr, i == 0 ? nullptr : weights.data());
+    if (i == 0) copies = unpinned_copies();
+  }
+  EXPECT_EQ(unpinned_copies(), copies);
+}
+
 TEST(CudaEngine, SamplesThatChangeAreReadAgain) {
   Builder network = plain_network();
   Session cuda(make_gpu(), DataType::f32, network, 1, Cut(8), 0);

@@ -1,5 +1,5 @@
-// The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or keep it while they
-// are captured.
+// The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or, where a test asks for
+// it, as late as they may; and keep it while they are captured.
 #include "cuda/runtime.h"
 
 #include <sys/mman.h>
@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -21,7 +22,8 @@
 
 struct CUstream_st {
   bool captured = false;
-  std::vector<std::function<void()>> kept;
+  std::vector<std::function<void()>> kept;  // of the capture
+  std::vector<std::function<void()>> late;  // enqueued, and not waited for yet
 };
 struct CUgraphExec_st {
   std::vector<std::function<void()>> work;
@@ -31,7 +33,8 @@ namespace ghostbatch::cuda {
 namespace {
 
 constexpr int64_t kAlignment = 256;
-std::atomic<int64_t> launches = 0;
+std::atomic<int64_t> launches = 0, unpinned = 0;
+std::atomic<bool> is_late = false;
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kProtected = false;  // the sanitizer knows the ends of what malloc gives
@@ -88,6 +91,20 @@ class Memory {
     if (!kProtected) std::free(data);
   }
 
+  bool holds(const void* data) {
+    const Access access(*this);
+    return is_in(blocks_, data, [](const Block& block) { return block.size; });
+  }
+
+  /// Whether an address lies in one of the blocks, whose first byte is the key.
+  template <class Blocks, class Size>
+  static bool is_in(const Blocks& blocks, const void* data, const Size& size) {
+    auto block = blocks.upper_bound(const_cast<void*>(data));
+    if (block == blocks.begin()) return false;
+    --block;
+    return data < static_cast<const char*>(block->first) + size(block->second);
+  }
+
   int64_t used = 0, limit = kReserved / 2;
 
  private:
@@ -131,9 +148,35 @@ Memory& memory() {
   return memory;
 }
 
+/// Streams and blocks of pinned memory; never destroyed either.
+struct Known {
+  std::recursive_mutex mutex;
+  std::set<Stream> streams;
+  std::map<void*, int64_t> pinned;
+};
+Known& known() {
+  static Known& known = *new Known();
+  return known;
+}
+
 void run(const std::function<void()>& work) {
   const Memory::Access access(memory());
   work();
+}
+
+/// Runs what was enqueued.
+void finish(Stream stream) {
+  for (const std::function<void()>& work : std::exchange(stream->late, {})) run(work);
+}
+void finish_all() {
+  const std::lock_guard<std::recursive_mutex> lock(known().mutex);
+  for (const Stream stream : known().streams) finish(stream);
+}
+
+/// Whether a copy from or to there is done when its call returns.
+bool is_unpinned(const void* data) {
+  const std::lock_guard<std::recursive_mutex> lock(known().mutex);
+  return !memory().holds(data) && !Memory::is_in(known().pinned, data, [](int64_t bytes) { return bytes; });
 }
 
 }  // namespace
@@ -141,8 +184,12 @@ void run(const std::function<void()>& work) {
 void submit(Stream stream, std::function<void()> work) {
   if (stream->captured) {
     stream->kept.push_back(std::move(work));
+    return;
+  }
+  ++launches;
+  if (is_late) {
+    stream->late.push_back(std::move(work));
   } else {
-    ++launches;
     run(work);
   }
 }
@@ -152,24 +199,49 @@ void set_device(int32_t ordinal) {
 }
 
 void* allocate_memory(int64_t bytes) { return memory().take(bytes); }
-void release_memory(void* data) noexcept { memory().give_back(data); }
+void release_memory(void* data) noexcept {
+  finish_all();
+  memory().give_back(data);
+}
 int64_t free_memory() {
   const Memory::Access access(memory());
   return memory().limit - memory().used;
 }
 void* allocate_pinned(int64_t bytes) {
-  return std::aligned_alloc(kAlignment, static_cast<size_t>((bytes + kAlignment - 1) / kAlignment * kAlignment));
+  void* const data =
+      std::aligned_alloc(kAlignment, static_cast<size_t>((bytes + kAlignment - 1) / kAlignment * kAlignment));
+  const std::lock_guard<std::recursive_mutex> lock(known().mutex);
+  known().pinned.emplace(data, bytes);
+  return data;
 }
-void release_pinned(void* data) noexcept { std::free(data); }
+void release_pinned(void* data) noexcept {
+  finish_all();
+  const std::lock_guard<std::recursive_mutex> lock(known().mutex);
+  known().pinned.erase(data);
+  std::free(data);
+}
 
-Stream create_stream() { return new CUstream_st(); }
-void destroy_stream(Stream stream) noexcept { delete stream; }
+Stream create_stream() {
+  const std::lock_guard<std::recursive_mutex> lock(known().mutex);
+  return *known().streams.insert(new CUstream_st()).first;
+}
+void destroy_stream(Stream stream) noexcept {
+  const std::lock_guard<std::recursive_mutex> lock(known().mutex);
+  finish(stream);
+  known().streams.erase(stream);
+  delete stream;
+}
 void synchronize(Stream stream) {
   if (stream->captured) fail("cuda", "what was enqueued to work", "a stream that is captured");
+  finish(stream);
 }
 
 void copy_memory(void* dst, const void* src, int64_t bytes, Stream stream) {
-  if (bytes > 0) submit(stream, [=] { std::memcpy(dst, src, static_cast<size_t>(bytes)); });
+  if (bytes <= 0) return;
+  submit(stream, [=] { std::memcpy(dst, src, static_cast<size_t>(bytes)); });
+  if (stream->captured || (!is_unpinned(dst) && !is_unpinned(src))) return;
+  ++unpinned;
+  finish(stream);
 }
 void fill_memory(void* dst, int byte, int64_t bytes, Stream stream) {
   if (bytes > 0) submit(stream, [=] { std::memset(dst, byte, static_cast<size_t>(bytes)); });
@@ -203,6 +275,12 @@ int64_t device_memory_in_use() {
   return cuda::memory().used;
 }
 int64_t launched() { return cuda::launches; }
+int64_t unpinned_copies() { return cuda::unpinned; }
+LateStreams::LateStreams() { cuda::is_late = true; }
+LateStreams::~LateStreams() {
+  cuda::is_late = false;
+  cuda::finish_all();
+}
 MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::memory().limit) { cuda::memory().limit = bytes; }
 MemoryLimit::~MemoryLimit() { cuda::memory().limit = before_; }
 

@@ -11,6 +11,19 @@ int64_t device_memory_in_use();
 /// Kernels, copies and fills of all streams so far, also those of graphs.
 int64_t launched();
 
+/// Copies so far from or to memory of the host that is not pinned, for which the host waits.
+int64_t unpinned_copies();
+
+/// While it lives, streams run what is enqueued when it is waited for, and no sooner: so what the host changes too early
+/// shows.
+class LateStreams {
+ public:
+  LateStreams();
+  LateStreams(const LateStreams&) = delete;
+  LateStreams& operator=(const LateStreams&) = delete;
+  ~LateStreams();
+};
+
 /// So much device memory, while it lives.
 class MemoryLimit {
  public:

@@ -16,6 +16,7 @@
 #include "cuda/ghost_batch_norm.h"
 #include "cuda/pooling.h"
 #include "cuda/running_statistics.h"
+#include "cuda/slices.h"
 #include "cuda/softmax_cross_entropy.h"
 #include "cuda/vector_kernels.h"
 #include "engine/compiled.h"
@@ -101,14 +102,45 @@ struct NormPlans {
   norm::Plan forward{}, backward{}, span{};
 };
 
+/// What of the vectors of parameters and gradients goes where. Packed weights and their gradients lie as the parameters
+/// do, one operation behind another.
+struct Slices {
+  std::vector<Slice> packs;          // parameters to packed weights
+  std::vector<Slice> commits;        // gradients of a unit to the vector: those of affine operations, then of norms
+  std::vector<int64_t> of_operation; // its first one of `commits`; the first norm's after the last operation
+
+  explicit Slices(const Compiled& c) {
+    const std::vector<Operation>& operations = c.graph.list();
+    for (size_t i = 0; i < operations.size(); ++i) {
+      const Operation& op = operations[i];
+      const Kernels& k = c.kernels[i];
+      of_operation.push_back(static_cast<int64_t>(commits.size()));
+      if (!k.affine) continue;
+      const int64_t weights = k.affine->weights_elements(), bias = k.affine->bias_elements();
+      packs.push_back({op.weights_offset, k.packed / size_of(c.spec.type), weights});
+      if (!c.spec.backward) continue;
+      commits.push_back({k.lane_gradient, op.weights_offset, weights});
+      if (bias > 0) commits.push_back({k.lane_gradient + round_up(weights, kLine), op.bias_offset, bias});
+    }
+    of_operation.push_back(static_cast<int64_t>(commits.size()));
+    for (size_t i = 0; i < operations.size() && c.spec.backward; ++i) {
+      if (!c.kernels[i].norm) continue;
+      const int64_t gamma = c.kernels[i].lane_gradient, channels = c.kernels[i].norm->spec().channels;
+      commits.push_back({gamma, operations[i].weights_offset, channels});
+      commits.push_back({gamma + round_up(channels, kLine), operations[i].bias_offset, channels});
+    }
+  }
+};
+
 /// Device memory of an engine beside that of `Compiled`.
 struct Sizes {
   StateLayout state;
+  Slices slices;
   int64_t norm_workspace = 0, losses, gathered, norms, sums, squares;
   std::vector<NormPlans> plans;  // an operation
 
   explicit Sizes(const Compiled& c)
-      : state(c), losses(c.spec.micro_batch * int64_t{sizeof(LossResult)}),
+      : state(c), slices(c), losses(c.spec.micro_batch * int64_t{sizeof(LossResult)}),
         gathered(2 * c.graph.statistics() * int64_t{sizeof(double)}), norms(0),
         sums(c.spans() ? 2 * c.widest_norm * int64_t{sizeof(double)} : 0),
         squares((vector::sum_workspace(std::max<int64_t>(1, c.lane_elements)) + 1) * int64_t{sizeof(double)}),
@@ -136,8 +168,9 @@ struct Sizes {
   /// Without what grows with the batch: a unit's state and result, an index and a weight a row.
   int64_t bytes() const {
     int64_t all = 0;
-    for (const int64_t part : {state.unit_bytes, norm_workspace, losses, gathered, norms, sums, squares,
-                               state.most_micros * int64_t{sizeof(LossResult)}}) {
+    for (const int64_t part :
+         {state.unit_bytes, norm_workspace, losses, gathered, norms, sums, squares, SliceTable::bytes(slices.packs),
+          SliceTable::bytes(slices.commits), state.most_micros * int64_t{sizeof(LossResult)}}) {
       all += round_up(part, kAlignment);
     }
     return all;
@@ -154,7 +187,6 @@ class CudaEngine final : public Engine {
     if (c_->spec.backward) gradients_.reset(Tensor::create(device, type, c_->graph.parameters()));
     if (c_->graph.has_norm()) statistics_.reset(Tensor::create(device, type, c_->graph.statistics()));
     packed_ = zeroed(c_->packed_bytes);
-    sums_ = zeroed(c_->sum_elements * kFloat);
     partials_ = zeroed(c_->partial_bytes(1));
     lane_arena_ = zeroed(c_->plan.lane_arena_bytes);
     lane_gradients_ = zeroed(c_->lane_elements * kFloat);
@@ -169,6 +201,12 @@ class CudaEngine final : public Engine {
     norms_ = zeroed(sizes_.norms);
     span_sums_ = zeroed(sizes_.sums);
     squares_ = zeroed(sizes_.squares);
+    packs_ = SliceTable(sizes_.slices.packs, parameters_->view().as<float>(), type_, packed_.as<void>(),
+                        context_.stream());
+    if (gradients_ != nullptr) {
+      commits_ = SliceTable(sizes_.slices.commits, lane_gradients_.as<float>(), type, gradients_->view().data,
+                            context_.stream());
+    }
     if (statistics_ != nullptr) write_table();
     synchronize(context_.stream());
   }
@@ -213,7 +251,6 @@ class CudaEngine final : public Engine {
       if (moving) fill(gathered_, 0);
       pack();
       for (const Unit& unit : units_) run(unit);
-      if (spec.backward) unpack();
       if (moving) finish_statistics(table(), &current()->statistics, context_.stream());
       collect(result);
     } catch (...) {
@@ -392,27 +429,9 @@ class CudaEngine final : public Engine {
   void pack() {
     if (packed_valid_) return;
     const auto start = Clock::now();
-    for (size_t i = 0; i < c_->kernels.size(); ++i) {
-      const Kernels& k = c_->kernels[i];
-      if (!k.affine) continue;
-      const Operation& op = c_->graph.list()[i];
-      k.affine->pack_weights(parameter(op.weights_offset, k.affine->weights_elements()), packed_weights(k), scratch());
-    }
+    packs_.copy(0, static_cast<int64_t>(sizes_.slices.packs.size()), context_.stream());
     packed_valid_ = true;
     record(Compiled::kPack, start);
-  }
-
-  void unpack() {
-    const auto start = Clock::now();
-    for (size_t i = 0; i < c_->kernels.size(); ++i) {
-      const Kernels& k = c_->kernels[i];
-      if (!k.affine) continue;
-      const Operation& op = c_->graph.list()[i];
-      const View sum(sums_.as<char>(k.sum * kFloat), k.affine->packed_diff_weights_elements(), DataType::f32);
-      k.affine->unpack_diff_weights(sum, slice(gradients_->view(), op.weights_offset, k.affine->weights_elements()),
-                                    scratch());
-    }
-    record(Compiled::kUnpack, start);
   }
 
   // Running units.
@@ -471,10 +490,11 @@ class CudaEngine final : public Engine {
       if (meets && instruction(last - 1).code == Code::norm_statistics) {
         meet_forward(instruction(last - 1).operation);
       } else if (meets) {
-        meet_backward(instruction(last - 1).operation, unit);
+        meet_backward(instruction(last - 1).operation);
       }
       first = last;
     }
+    if (step_->backward) commit(unit);
   }
 
   const Instruction& instruction(int64_t i) const { return c_->plan.instructions[static_cast<size_t>(i)]; }
@@ -511,6 +531,11 @@ class CudaEngine final : public Engine {
 
   struct AffineGradient {
     View weights, bias;
+
+    /// From the first of the weights to the last of the bias.
+    int64_t elements() const {
+      return bias.data == nullptr ? weights.elements : bias.as<float>() + bias.elements - weights.as<float>();
+    }
   };
   AffineGradient affine_gradient(const Kernels& k, const DeviceMemory& memory, int64_t first) const {
     const int64_t packed = k.affine->packed_diff_weights_elements(), bias = k.affine->bias_elements();
@@ -524,33 +549,26 @@ class CudaEngine final : public Engine {
 
   // Sums over the step.
 
-  /// Whether the unit's first, or last, micro-batch of those whose gradients are committed as one.
-  bool is_first(int32_t micro) const { return !parts_are_units_ || micro == 0; }
-  bool is_last(const Unit& unit, int32_t micro) const { return !parts_are_units_ || micro == unit.count - 1; }
+  /// Whether the gradients of a unit's micro-batch are those of a part of their own, or begin that of the unit.
+  bool begins_part(int32_t micro) const { return !parts_are_units_ || micro == 0; }
 
-  void add(const void* from, void* to, int64_t elements, bool first) const {
+  /// Gradients of the unit to the sums over the step, in the order of the units: those of affine operations, unless its
+  /// micro-batches have committed these, and those of norms.
+  void commit(const Unit& unit) {
+    const auto start = Clock::now();
+    commit(parts_are_units_ ? 0 : sizes_.slices.of_operation.back(),
+           static_cast<int64_t>(sizes_.slices.commits.size()), unit.index == 0);
+    record(Compiled::kCommit, start);
+  }
+  void commit(int64_t first_slice, int64_t end, bool first) const {
     if (first) {
-      copy_memory(to, from, elements * kFloat, context_.stream());
+      commits_.copy(first_slice, end, context_.stream());
     } else {
-      vector::axpy(DataType::f32, 1.0, from, DataType::f32, to, elements, context_.stream());
+      commits_.add(first_slice, end, context_.stream());
     }
   }
 
-  void commit_affine(const Operation& op, const Kernels& k, bool first) const {
-    const AffineGradient part = affine_gradient(k, lane_gradients_, k.lane_gradient);
-    add(part.weights.data, sums_.as<char>(k.sum * kFloat), part.weights.elements, first);
-    if (part.bias.data != nullptr) {
-      add(part.bias.data, gradients_->view().as<float>() + op.bias_offset, part.bias.elements, first);
-    }
-  }
-
-  void commit_norm(const Operation& op, const Kernels& k, bool first) const {
-    float* const gradients = gradients_->view().as<float>();
-    add(diff_gamma(k), gradients + op.weights_offset, k.norm->spec().channels, first);
-    add(diff_beta(k), gradients + op.bias_offset, k.norm->spec().channels, first);
-  }
-
-  /// n ||G||^2 of the unit's part: of each operation in its natural layout, where its sum will be at the end.
+  /// n ||G||^2 of the unit's part.
   void add_part_square(const Unit& unit) {
     double square = 0;
     const auto add_square = [&](const void* x, int64_t n) {
@@ -568,10 +586,7 @@ class CudaEngine final : public Engine {
         add_square(diff_beta(k), k.norm->spec().channels);
       } else if (k.affine) {
         const AffineGradient part = affine_gradient(k, lane_gradients_, k.lane_gradient);
-        const View weights =
-            slice(gradients_->view(), c_->graph.list()[i].weights_offset, k.affine->weights_elements());
-        k.affine->unpack_diff_weights(part.weights, weights, scratch());
-        add_square(weights.data, weights.elements);
+        add_square(part.weights.data, part.weights.elements);
         if (part.bias.data != nullptr) add_square(part.bias.data, part.bias.elements);
       }
     }
@@ -642,12 +657,11 @@ class CudaEngine final : public Engine {
   }
 
   /// Sums of a ghost from those of its micro-batches, in their order, and the gradients of gamma and beta.
-  void meet_backward(int32_t operation, const Unit& unit) {
+  void meet_backward(int32_t operation) {
     const auto start = Clock::now();
     const Kernels& k = c_->kernels[static_cast<size_t>(operation)];
     norm::combine_sums(sizes_.plans[static_cast<size_t>(operation)].span, partial(0, k), &current()->count,
                        span_sums_.as<double>(), diff_beta(k), diff_gamma(k), context_.stream());
-    commit_norm(c_->graph.list()[static_cast<size_t>(operation)], k, unit.index == 0);
     record(Compiled::kCommit, start);
   }
 
@@ -698,7 +712,8 @@ class CudaEngine final : public Engine {
   const int64_t bytes_;
   const DataType type_;
   Owned<Tensor> parameters_, gradients_, statistics_;
-  DeviceMemory packed_, sums_, partials_, lane_arena_, lane_gradients_, part_, scratch_;
+  DeviceMemory packed_, partials_, lane_arena_, lane_gradients_, part_, scratch_;
+  SliceTable packs_, commits_;
   std::vector<DeviceMemory> arenas_;
   DeviceMemory state_;           // of the unit that runs: what kernels, captured or not, look at
   DeviceMemory unit_results_;    // losses of its micro-batches
@@ -772,15 +787,17 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
         for (const int32_t b : {in.src, in.src2}) elementwise::zero_rows(type_, at(b), extent(micro, b), stream);
       }
       const AffineGradient of_part = affine_gradient(*k, lane_gradients_, k->lane_gradient);
-      const bool first = is_first(micro);
-      const AffineGradient to = first ? of_part : affine_gradient(*k, part_, 0);
+      const bool begins = begins_part(micro);
+      const AffineGradient to = begins ? of_part : affine_gradient(*k, part_, 0);
       k->affine->backward_weights(view(in.src), view(in.src2), to.weights, to.bias.data ? &to.bias : nullptr,
                                   scratch());
-      if (!first) {
-        add(to.weights.data, of_part.weights.data, to.weights.elements, false);
-        if (to.bias.data != nullptr) add(to.bias.data, of_part.bias.data, to.bias.elements, false);
+      if (!begins) {  // with the zeros between weights and bias
+        vector::axpy(DataType::f32, 1.0, to.weights.data, DataType::f32, of_part.weights.data, to.elements(), stream);
       }
-      if (is_last(unit, micro)) commit_affine(*op, *k, unit.index == 0 && (parts_are_units_ || micro == 0));
+      if (!parts_are_units_) {
+        const std::vector<int64_t>& slices = sizes_.slices.of_operation;
+        commit(slices[number], slices[number + 1], unit.index == 0 && micro == 0);
+      }
       return;
     }
     case Code::affine_backward_data:
@@ -823,7 +840,6 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       tensors.diff_gamma = diff_gamma(*k);
       tensors.diff_beta = diff_beta(*k);
       norm::backward(of_unit(plans->backward), tensors, stream);
-      commit_norm(*op, *k, unit.index == 0);
       return;
     }
 

@@ -89,7 +89,7 @@ void Compiled::make_affine(Device& device, const Operation& op, Kernels& k) {
   const int64_t packed = round_up(k.affine->packed_diff_weights_elements(), kLine);
   const int64_t with_bias = packed + round_up(k.affine->bias_elements(), kLine);
   k.sum = sum_elements;
-  sum_elements += packed;
+  if (k.affine->packs_diff_weights()) sum_elements += packed;
   k.lane_gradient = lane_elements;
   lane_elements += with_bias;
   part_elements = std::max(part_elements, with_bias);

@@ -20,7 +20,7 @@ struct Kernels {
   Owned<GhostBatchNorm> norm;
   Owned<Pooling> pool;
   int64_t packed = 0;         // bytes into the packed weights
-  int64_t sum = 0;            // elements into the committed gradients, packed
+  int64_t sum = 0;            // elements into the committed gradients that are packed
   int64_t lane_gradient = 0;  // elements into a lane's gradients: packed weights then bias, or gamma then beta
 };
 

@@ -287,7 +287,7 @@ class PassEngine : public Engine {
     const DataType type = parameter_type(c_->spec.type);
     on_lanes(static_cast<int64_t>(c_->kernels.size()), [this, type](int64_t i, int32_t lane) {
       const Kernels& k = c_->kernels[static_cast<size_t>(i)];
-      if (!k.affine) return;
+      if (!k.affine || !k.affine->packs_diff_weights()) return;
       const auto start = Clock::now();
       const Operation& op = c_->graph.list()[static_cast<size_t>(i)];
       const View sum(sums_.at(k.sum * size_of(type)), k.affine->packed_diff_weights_elements(), type);
@@ -544,7 +544,11 @@ class PassEngine : public Engine {
     const View gradients = gradients_->view();
     if (k.affine) {
       const AffineGradient part = lane_gradient(k, lane);
-      add(part.weights, View(sums_.at(k.sum * size_of(type)), part.weights.elements, type), first);
+      const int64_t elements = part.weights.elements;
+      add(part.weights,
+          k.affine->packs_diff_weights() ? View(sums_.at(k.sum * size_of(type)), elements, type)
+                                         : slice(gradients, op.weights_offset, elements),
+          first);
       if (part.bias.data != nullptr) add(part.bias, slice(gradients, op.bias_offset, part.bias.elements), first);
     } else {
       const int64_t channels = k.norm->spec().channels;
@@ -676,7 +680,7 @@ class PassEngine : public Engine {
   Owned<Tensor> parameters_, gradients_, statistics_;
   std::unique_ptr<RunningStatisticsUpdate> statistics_update_;  // null without norms
   Block packed_;    // weights in the kernels' layouts
-  Block sums_;      // gradients of weights in the kernels' layouts, committed so far
+  Block sums_;      // gradients of weights in kernels' own layouts, committed so far
   Block partials_;  // of the spans
   Block signs_;     // of the gradient of the input in the last step that recorded them, u8 [recorded_, H, W, C]
   int64_t recorded_ = 0;

@@ -1,5 +1,5 @@
-// The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or, where a test asks for
-// it, as late as they may; and keep it while they are captured.
+// The CUDA runtime of tests: memory of the host, and streams that run what is enqueued at once, or as late as they may
+// where a test asks for that, and keep it while they are captured.
 #include "cuda/runtime.h"
 
 #include <sys/mman.h>

@@ -49,7 +49,7 @@ final class GpuStep {
     LOADER("loader"),
     ZEROING("zeroing of unused rows"),
     COMMIT("gradient commits"),
-    PACKING("packing of weights, unpacking of gradients"),
+    PACKING("packing of weights"),
     STATISTICS("running statistics"),
     CLIP("norm of the gradient"),
     OPTIMIZER("optimizer"),
@@ -245,7 +245,8 @@ final class GpuStep {
     if (ghost > 0) {
       launch(Part.STATISTICS, "zeroing of sums", 1, 16 * network.statisticsCount());
     }
-    packing(true);
+    double packed = (double) elements(Parameter.Kind.WEIGHT) * (FLOAT + elementBytes);
+    launch(Part.PACKING, "all of them", 1, packed);
     for (int u = 0; u < units.size(); u++) {
       Unit unit = units.get(u);
       launch(Part.COPIES, "state of a pass", 1, 0);
@@ -254,9 +255,13 @@ final class GpuStep {
           instruction(calls, i, u, m);
         }
       }
+      if (partsAreUnits()) {
+        commit(network.parameterCount(), u == 0);
+      } else {
+        commit(elements(Parameter.Kind.GAMMA) + elements(Parameter.Kind.BETA), u == 0);
+      }
       launch(Part.COPIES, "results of a pass", 1, 0);
     }
-    packing(false);
     if (ghost > 0) {
       launch(Part.STATISTICS, "those that need all ghosts", 1, 0);
     }
@@ -268,15 +273,11 @@ final class GpuStep {
     launch(Part.OPTIMIZER, "SGD with momentum", 1, 5 * FLOAT * weights);
   }
 
-  /** Weights to the type of activations, or sums of gradients to the vector of gradients. */
-  private void packing(boolean weights) {
-    long to = weights ? elementBytes : FLOAT;
-    for (Parameter parameter : network.parameters()) {
-      if (parameter.kind() == Parameter.Kind.WEIGHT) {
-        double bytes = (double) parameter.elements() * (FLOAT + to);
-        launch(Part.PACKING, weights ? "weights" : "gradients", 1, bytes);
-      }
-    }
+  private long elements(Parameter.Kind kind) {
+    return network.parameters().stream()
+        .filter(parameter -> parameter.kind() == kind)
+        .mapToLong(Parameter::elements)
+        .sum();
   }
 
   private void instruction(List<Call> calls, int i, int u, int micro) {
@@ -294,7 +295,7 @@ final class GpuStep {
     String of = network.operationShape(operation).toString();
     switch (kind) {
       case "convolution", "linear" -> affine(call, kind, unit, u, micro);
-      case "batch norm" -> norm(call, unit, u, micro);
+      case "batch norm" -> norm(call, unit, micro);
       case "pooling" -> {
         double values =
             network.operationShape(operation).elements()
@@ -393,27 +394,25 @@ final class GpuStep {
       captured(
           part, "gradient of a bias", 2, (double) microBatch * dst.elements() * elementBytes, 0);
     }
-    // Parts that are committed: micro-batches, or the ghosts that one lane runs.
-    boolean partsAreUnits = !spans || perLane;
-    boolean last = !partsAreUnits || micro == unit.rows.size() - 1;
-    boolean first = u == 0 && (partsAreUnits || micro == 0);
-    for (Parameter of : bias == null ? List.of(weight) : List.of(weight, bias)) {
-      if (partsAreUnits && micro > 0) {
-        commit(of, false);
-      }
-      if (last) {
-        commit(of, first);
-      }
+    long elements = weight.elements() + (bias == null ? 0 : bias.elements());
+    if (!partsAreUnits()) {
+      commit(elements, u == 0 && micro == 0);
+    } else if (micro > 0) { // to those of the ghost's micro-batches before
+      commit(elements, false);
     }
   }
 
-  /** A gradient to its sum: the first is copied, the others are added. */
-  private void commit(Parameter of, boolean first) {
-    String what = first ? "copied" : "added";
-    captured(Part.COMMIT, what, 1, (first ? 2 : 3) * FLOAT * of.elements(), 0);
+  /** Whether the gradient is the sum of those of units, or of their micro-batches. */
+  private boolean partsAreUnits() {
+    return !spans || perLane;
   }
 
-  private void norm(Call call, Unit unit, int u, int micro) {
+  /** Gradients to their sums: the first are copied, the others are added. */
+  private void commit(long elements, boolean first) {
+    captured(Part.COMMIT, first ? "copied" : "added", 1, (first ? 2 : 3) * FLOAT * elements, 0);
+  }
+
+  private void norm(Call call, Unit unit, int micro) {
     int operation = call.entry.operation();
     SampleShape shape = network.operationShape(operation);
     double tensor = unit.rows.get(micro) * (double) shape.elements() * elementBytes;
@@ -434,16 +433,12 @@ final class GpuStep {
         norm(Part.NORM_FORWARD, shape.toString(), norm.forward(), tensors, tensor);
       } else {
         norm(Part.NORM_BACKWARD, shape.toString(), norm.backward(), tensors, tensor);
-        commitNorm(operation, u == 0);
       }
     } else if (call.meets) {
       Part part = forward ? Part.NORM_FORWARD : Part.NORM_BACKWARD;
       norm(part, shape + ", sums", 2, tensors, tensor);
       if (micro == unit.rows.size() - 1) {
         captured(part, "sums that meet", 1, 0, 0);
-        if (!forward) {
-          commitNorm(operation, u == 0);
-        }
       }
     } else if (forward) {
       norm(Part.NORM_FORWARD, shape.toString(), 1, tensors, tensor);
@@ -454,12 +449,6 @@ final class GpuStep {
 
   private void norm(Part part, String what, int launches, int tensors, double tensor) {
     captured(part, what + ", tensors: " + tensors, launches, tensors * tensor, 0);
-  }
-
-  private void commitNorm(int operation, boolean first) {
-    String name = network.operationNames().get(operation);
-    commit(parameters.get(name + ".weight"), first);
-    commit(parameters.get(name + ".bias"), first);
   }
 
   private static String direction(ProfileEntry entry) {

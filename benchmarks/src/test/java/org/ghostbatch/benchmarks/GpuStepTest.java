@@ -82,8 +82,8 @@ class GpuStepTest {
     check(parts.get(Part.LOSS), 2, 6 * (2 * 2 * 2 + 4 + 2 * 16), 0);
     check(parts.get(Part.LOADER), 1, 6 * (48 * (1 + 2) + 3 * 4), 0);
     assertNull(parts.get(Part.ZEROING), "all rows are used");
-    check(parts.get(Part.COMMIT), 7, 322 * 8, 0);
-    check(parts.get(Part.PACKING), 6, (216 + 64 + 16) * (4 + 2 + 4 + 4), 0);
+    check(parts.get(Part.COMMIT), 1, 322 * 8, 0);
+    check(parts.get(Part.PACKING), 1, (216 + 64 + 16) * (4 + 2), 0);
     // Zeroes for two doubles each, two ghosts read, and its own read and written.
     check(parts.get(Part.STATISTICS), 3, 16 * 16 + (2 + 2) * 16 * 4, 0);
     check(parts.get(Part.CLIP), 3, 322 * 4, 0);
@@ -92,10 +92,10 @@ class GpuStepTest {
 
     Sum total = GpuFloors.total(step, DataType.BF16);
     assertEquals(parts.values().stream().mapToInt(sum -> sum.launches).sum(), total.launches);
-    assertEquals(5 + 2 + 6 + 3 + 2, total.alone);
+    assertEquals(5 + 2 + 1 + 3 + 2, total.alone);
     assertEquals(total.bytes / GpuFloors.BYTES_PER_SECOND, total.floor, 1e-12, "no flops bind");
     assertEquals(0, total.byFlops);
-    assertTrue(total.estimate >= 46 * GpuFloors.CAPTURED_SECONDS);
+    assertTrue(total.estimate >= 35 * GpuFloors.CAPTURED_SECONDS);
   }
 
   @Test
@@ -125,8 +125,8 @@ class GpuStepTest {
         2 * (2 + 3),
         2 * (2501 * (2 * (4 + 8) + 3 * (8 + 2)) + 2 * 32 + 3 * 16) * 4,
         2 * 2501 * 2 * (2 * 32 + 3 * 16));
-    // Weights and bias of each micro-batch, gamma and beta of the ghost.
-    check(parts.get(Part.COMMIT), 3 + 3 + 2, (32 + 16 + 2) * (8 + 12) + 16 * 8, 0);
+    // Of each layer and micro-batch weights and bias, of the ghost gamma and beta.
+    check(parts.get(Part.COMMIT), 2 + 2 + 1, (32 + 16 + 2) * (8 + 12) + 16 * 8, 0);
     // The second micro-batch's last row.
     check(parts.get(Part.ZEROING), 4, (4 + 8 + 8 + 2) * 4, 0);
     check(parts.get(Part.COPIES), 2 + 2 + 1, 5001 * 4, 0);
@@ -135,13 +135,13 @@ class GpuStepTest {
   @Test
   void laterMicroBatchesAreAdded() {
     Sum commit = parts(GpuStep.of(SMALL, 6000, 3, DataType.BF16)).get(Part.COMMIT);
-    check(commit, 2 * 7, 322 * (8 + 12), 0);
+    check(commit, 2, 322 * (8 + 12), 0);
     // Of a ghost's second micro-batch to those of its first, and then to the sums.
     GpuStep step = GpuStep.of(DENSE, 10000, 5000, DataType.BF16);
     assertEquals(2500, step.microBatch(), "ghosts are cut, not the batch");
     assertEquals(10000, step.computedRows());
     Sum spanning = parts(step).get(Part.COMMIT);
-    check(spanning, 2 * (3 + 3 + 2), (32 + 16 + 2) * (12 + 8 + 12 + 12) + 16 * (8 + 12), 0);
+    check(spanning, 2 * (2 + 1), (32 + 16 + 2) * (12 + 8 + 12 + 12) + 16 * (8 + 12), 0);
   }
 
   @Test
@@ -189,12 +189,12 @@ class GpuStepTest {
   /** The same networks and numbers as in native/tests/cuda_launches_test.cpp, which runs them. */
   @Test
   void launchesAreThoseOfTheEngine() {
-    assertEquals(41, launches(SMALL, 6, 3, DataType.BF16));
-    assertEquals(47, launches(SMALL, 7, 3, DataType.BF16), "rows that are not used");
-    assertEquals(71, launches(SMALL, 8190, 3, DataType.BF16), "two micro-batches");
-    assertEquals(56, launches(DENSE, 5001, 0, DataType.F32), "a ghost of two micro-batches");
-    assertEquals(58, launches(DENSE, 5001, 0, DataType.BF16));
-    assertEquals(99, launches(DENSE, 10000, 5000, DataType.BF16), "two such, each a part");
+    assertEquals(30, launches(SMALL, 6, 3, DataType.BF16));
+    assertEquals(36, launches(SMALL, 7, 3, DataType.BF16), "rows that are not used");
+    assertEquals(54, launches(SMALL, 8190, 3, DataType.BF16), "two micro-batches");
+    assertEquals(50, launches(DENSE, 5001, 0, DataType.F32), "a ghost of two micro-batches");
+    assertEquals(52, launches(DENSE, 5001, 0, DataType.BF16));
+    assertEquals(86, launches(DENSE, 10000, 5000, DataType.BF16), "two such, each a part");
     Network residual =
         Network.of(
             Sequential.of(
@@ -207,12 +207,12 @@ class GpuStepTest {
                 GlobalAvgPool.of(),
                 Linear.of(2)),
             new SampleShape(8, 8, 3));
-    assertEquals(56, launches(residual, 6, 3, DataType.BF16));
+    assertEquals(39, launches(residual, 6, 3, DataType.BF16));
     Network large =
         Network.of(
             Sequential.of(BatchNorm.of(), ReLU.of(), GlobalAvgPool.of(), Linear.of(2)),
             new SampleShape(300, 300, 8));
-    assertEquals(27, launches(large, 4, 2, DataType.BF16), "a wave, with room for two");
+    assertEquals(23, launches(large, 4, 2, DataType.BF16), "a wave, with room for two");
   }
 
   private static Conv2d convolution() {
@@ -241,11 +241,11 @@ class GpuStepTest {
         table.contains(
             "\n| 4x4x3 to 4x4x8, 3x3, gradient of weights | 1 | 1 | 1.44 | 0.028 | 0.335 |"),
         table);
-    assertTrue(table.contains("\n| **gradient commits** | 7 | 7 | 0.003 |  | <0.001 |"), table);
+    assertTrue(table.contains("\n| **gradient commits** | 1 | 1 | 0.003 |  | <0.001 |"), table);
     String summary = GpuFloors.summary(Map.of("small", step), DataType.BF16);
     assertTrue(summary.contains("\n| floor of gradient commits, us | <0.001 |\n"), summary);
     assertFalse(summary.contains("zeroing"), "a line of what no update does");
     assertTrue(
-        summary.contains("\n| launches | 46 |\n| of them outside the graph | 18 |\n"), summary);
+        summary.contains("\n| launches | 35 |\n| of them outside the graph | 13 |\n"), summary);
   }
 }

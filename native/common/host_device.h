@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/block_vector_kernels.h"
+#include "common/check.h"
 #include "common/memory.h"
 #include "ghostbatch/device.h"
 
@@ -12,6 +13,11 @@ namespace ghostbatch {
 class HostDevice : public Device {
  public:
   BlockVectorKernels* vector_kernels() override = 0;
+
+  const char* kernel_choices() override { return ""; }
+  void use_kernel_choices(const char* text) override {
+    if (text == nullptr || *text != 0) fail("device", "no kernel choices where kernels are not timed", name());
+  }
 
   void* allocate(int64_t bytes) override { return allocate_huge(bytes); }
   void release(void* data, int64_t bytes) override { release_huge(data, bytes); }

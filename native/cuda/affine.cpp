@@ -73,6 +73,10 @@ ConvolutionLimits limits_of(const Context& context, const ConvolutionSpec& spec)
   return {context.allowed().tf32, kSplits + elements * size_of(DataType::f32)};
 }
 
+Tuning tuning_of(const Context& context) {
+  return {&context.choices(), context.allowed().autotune};
+}
+
 class CudnnConvolution final : public LibraryAffine {
  public:
   CudnnConvolution(const Context& context, const ConvolutionSpec& spec, bool backward)
@@ -80,7 +84,7 @@ class CudnnConvolution final : public LibraryAffine {
         filters_(spec.filters),
         relu_(spec.relu),
         bias_sum_(spec.type, spec.batch, spec.out_height() * spec.out_width(), spec.filters),
-        forward_(context.cudnn(), spec, Direction::forward, limits_of(context, spec)) {
+        forward_(context.cudnn(), spec, Direction::forward, limits_of(context, spec), tuning_of(context)) {
     ScratchLayout forward;
     forward_workspace_ = forward.add(forward_.workspace_bytes());
     bias_ = forward.add(forward_.fused() ? bias_elements() * size_of(DataType::f32) : 0);
@@ -88,10 +92,10 @@ class CudnnConvolution final : public LibraryAffine {
     implementation_ = text(forward_.implementation(), forward_.fused() ? "" : " + add_bias");
     if (!backward) return;
 
-    data_.emplace(context.cudnn(), spec, Direction::backward_data, limits_of(context, spec));
+    data_.emplace(context.cudnn(), spec, Direction::backward_data, limits_of(context, spec), tuning_of(context));
     ScratchLayout data;
     data.add(data_->workspace_bytes());
-    weights_.emplace(context.cudnn(), spec, Direction::backward_weights, limits_of(context, spec));
+    weights_.emplace(context.cudnn(), spec, Direction::backward_weights, limits_of(context, spec), tuning_of(context));
     ScratchLayout weights;
     weights_workspace_ = weights.add(weights_->workspace_bytes());
     diff_weights_ = weights.add(widens() ? weights_elements() * size_of(weights_->diff_weights_type()) : 0);

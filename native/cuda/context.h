@@ -7,13 +7,15 @@
 
 #include "cuda/cublaslt.h"
 #include "cuda/cudnn.h"
+#include "cuda/engine_choices.h"
 #include "cuda/runtime.h"
 
 namespace ghostbatch::cuda {
 
-/// Rounding of f32 operands to TF32, where the user allows it.
+/// What the user allows.
 struct Allowed {
-  bool tf32 = false;
+  bool tf32 = false;      // f32 operands may be rounded to TF32
+  bool autotune = false;  // convolutions may be timed, to choose cuDNN's engines by that
 };
 
 /// A GPU with one stream, to which everything of a device goes in the order of the calls. A thread that enqueues holds
@@ -22,13 +24,16 @@ struct Allowed {
 class Context {
  public:
   Context(int32_t ordinal, const Cudnn& cudnn, const CublasLt& cublaslt, const Allowed& allowed)
-      : ordinal_(ordinal), allowed_(allowed), stream_(ordinal), cudnn_(cudnn, stream_.get()), cublaslt_(cublaslt) {}
+      : ordinal_(ordinal), allowed_(allowed), stream_(ordinal), cudnn_(cudnn, stream_.get()), cublaslt_(cublaslt),
+        choices_(gpu_name(ordinal) + ", " + cudnn.version()) {}
 
   int32_t ordinal() const { return ordinal_; }
   Stream stream() const { return stream_.get(); }
   const CudnnHandle& cudnn() const { return cudnn_; }
   const CublasLtHandle& cublaslt() const { return cublaslt_; }
   const Allowed& allowed() const { return allowed_; }
+  /// For who holds the lock.
+  EngineChoices& choices() const { return choices_; }
 
   /// Also makes the GPU that of the calling thread.
   std::unique_lock<std::recursive_mutex> lock() const {
@@ -58,6 +63,7 @@ class Context {
   OwnStream stream_;
   CudnnHandle cudnn_;
   CublasLtHandle cublaslt_;
+  mutable EngineChoices choices_;
   mutable std::recursive_mutex mutex_;
 };
 

@@ -2,9 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <random>
 #include <utility>
 
+#include "common/bfloat16.h"
 #include "common/check.h"
+#include "cuda/context.h"
+#include "cuda/scratch.h"
 
 namespace ghostbatch::cuda {
 
@@ -18,11 +26,29 @@ struct EngineSearch {
   }
 };
 
+/// What cuDNN is asked for: forward as a whole or the convolution alone, weight gradients in this type or that.
+struct ConvolutionForm {
+  ConvolutionSpec spec;
+  Direction direction;
+  bool fused = true;
+  DataType diff_weights = DataType::f32;
+
+  GraphRecord graph() const { return convolution_graph(spec, direction, fused, diff_weights); }
+};
+
+/// An engine that may be used, with its plan.
+struct EngineCandidate {
+  EngineChoice choice;  // the engine alone where heuristics chose
+  int64_t workspace_bytes = 0;
+  std::vector<Descriptor> descriptors;  // what the plan needs, and last the plan
+};
+
 namespace {
 
 constexpr const char* kConvolution = "convolution";
 constexpr uintptr_t kWorkspaceAlignment = 256;
 constexpr size_t kMostTensors = 4;  // src, weights, dst, bias
+constexpr size_t kMostKnobs = 64;   // cuDNN 9.19 has 44 types of them
 
 int64_t cudnn_type(DataType type) {
   if (type == DataType::f32) return CUDNN_DATA_FLOAT;
@@ -47,6 +73,15 @@ std::string shape_of(const ConvolutionSpec& spec) {
               ",", spec.kernel_h, ",", spec.kernel_w, ",", spec.channels / spec.groups, "] stride=[", spec.stride_h,
               ",", spec.stride_w, "] padding=[", spec.pad_h, ",", spec.pad_w, "] dilation=[", spec.dilation_h, ",",
               spec.dilation_w, "] groups=", spec.groups, " type=", name_of(spec.type));
+}
+
+/// What a plan's choice is kept under: all that the engines depend on, but for the hardware.
+std::string key_of(const ConvolutionForm& form, const ConvolutionLimits& limits) {
+  const bool forward = form.direction == Direction::forward && form.fused;
+  return text(text_of(form.direction), forward && form.spec.bias ? "+bias" : "",
+              forward && form.spec.relu ? "+relu" : "",
+              form.direction == Direction::backward_weights ? " into " + name_of(form.diff_weights) : "", " ",
+              shape_of(form.spec), form.spec.type == DataType::f32 && limits.tf32 ? " tf32" : "");
 }
 
 /// cuDNN's order of dimensions is N, C, H, W, whatever lies next to what; strides say that channels do.
@@ -267,6 +302,313 @@ std::vector<Descriptor> propose(const Cudnn& cudnn, const Descriptor& graph, int
   return configurations;
 }
 
+/// A graph's descriptors, finalized, itself last; none where cuDNN does not take it.
+std::vector<Descriptor> make_graph(const CudnnHandle& handle, const GraphRecord& graph, EngineSearch& search) {
+  std::vector<Descriptor> made;
+  for (const DescriptorRecord& record : graph.descriptors) {
+    Descriptor& descriptor = made.emplace_back(handle.cudnn(), record.type);
+    for (const Attribute& attribute : record.attributes) set_attribute(descriptor, attribute, made, handle.get());
+    const int32_t status = descriptor.try_to_finalize();
+    if (status == CUDNN_STATUS_SUCCESS) continue;
+    search.refuse(handle.cudnn().reason_of(status));
+    return {};
+  }
+  return made;
+}
+
+/// The engine and its knobs, as a configuration has them.
+EngineChoice choice_of(const Cudnn& cudnn, const Descriptor& configuration) {
+  EngineChoice choice;
+  Descriptor engine(cudnn, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  void* pointer = engine.get();  // written into, not replaced
+  configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &pointer);
+  engine.get(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &choice.engine);
+  std::vector<Descriptor> knobs;
+  std::vector<void*> pointers;
+  while (knobs.size() < kMostKnobs) {
+    pointers.push_back(knobs.emplace_back(cudnn, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR).get());
+  }
+  const int64_t count = configuration.get(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                          static_cast<int64_t>(kMostKnobs), pointers.data());
+  if (count > static_cast<int64_t>(kMostKnobs)) fail(kConvolution, text("at most ", kMostKnobs, " knobs"), text(count));
+  for (int64_t i = 0; i < count; ++i) {
+    const Descriptor& knob = knobs[static_cast<size_t>(i)];
+    int32_t type = 0;
+    int64_t value = 0;
+    knob.get(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);
+    knob.get(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &value);
+    choice.knobs[type] = value;
+  }
+  return choice;
+}
+
+/// What `choice` says, made without heuristics: engine, knobs, and last the configuration; none where cuDNN does not
+/// take it.
+std::vector<Descriptor> configure(const Cudnn& cudnn, const Descriptor& graph, const EngineChoice& choice,
+                                  EngineSearch& search) {
+  std::vector<Descriptor> made;
+  const auto finalized = [&](Descriptor& descriptor) {
+    const int32_t status = descriptor.try_to_finalize();
+    if (status != CUDNN_STATUS_SUCCESS) search.refuse(cudnn.reason_of(status));
+    return status == CUDNN_STATUS_SUCCESS;
+  };
+  try {
+    Descriptor& engine = made.emplace_back(cudnn, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    set_descriptor(engine, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph);
+    engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &choice.engine);
+    if (!finalized(engine)) return {};
+    std::vector<void*> knobs;
+    for (const auto& [type, value] : choice.knobs) {
+      Descriptor& knob = made.emplace_back(cudnn, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+      knob.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);
+      knob.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &value);
+      if (!finalized(knob)) return {};
+      knobs.push_back(knob.get());
+    }
+    Descriptor configuration(cudnn, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    set_descriptor(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, made.front());
+    if (!knobs.empty()) {
+      configuration.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                        static_cast<int64_t>(knobs.size()), knobs.data());
+    }
+    if (!finalized(configuration)) return {};
+    made.push_back(std::move(configuration));
+    return made;
+  } catch (const Error& error) {  // a number that this cuDNN does not have
+    search.refuse(error.what());
+    return {};
+  }
+}
+
+/// The plan of what `configured` ends with, where it may be used; it keeps `configured`.
+std::optional<EngineCandidate> make_plan(const CudnnHandle& handle, std::vector<Descriptor> configured, DataType type,
+                                   const ConvolutionLimits& limits, EngineSearch& search) {
+  const Cudnn& cudnn = handle.cudnn();
+  const Descriptor& configuration = configured.back();
+  Descriptor engine(cudnn, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  void* pointer = engine.get();  // written into, not replaced
+  configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &pointer);
+  if (const char* const objection = objection_to(engine, type, limits.tf32); objection != nullptr) {
+    search.refuse(objection);
+    return {};
+  }
+  Descriptor plan(cudnn, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+  void* const library = handle.get();
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &library);
+  set_descriptor(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
+  if (const int32_t status = plan.try_to_finalize(); status != CUDNN_STATUS_SUCCESS) {
+    search.refuse(cudnn.reason_of(status));
+    return {};
+  }
+  EngineCandidate candidate;
+  plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &candidate.workspace_bytes);
+  if (candidate.workspace_bytes > limits.most_workspace_bytes) {
+    search.refuse(text("more than ", limits.most_workspace_bytes, " bytes of workspace"));
+    return {};
+  }
+  engine.get(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &candidate.choice.engine);
+  candidate.descriptors = std::move(configured);
+  candidate.descriptors.push_back(std::move(plan));
+  return candidate;
+}
+
+/// Puts the graph before what was made of it, which needs it.
+void keep(std::vector<Descriptor> graph, EngineCandidate& candidate) {
+  for (Descriptor& descriptor : candidate.descriptors) graph.push_back(std::move(descriptor));
+  candidate.descriptors = std::move(graph);
+}
+
+constexpr int32_t kModes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK};
+
+/// The first engine of the heuristics that may be used.
+std::optional<EngineCandidate> first(const CudnnHandle& handle, const ConvolutionForm& form,
+                                     const ConvolutionLimits& limits, EngineSearch& search) {
+  std::vector<Descriptor> graph = make_graph(handle, form.graph(), search);
+  if (graph.empty()) return {};
+  for (const int32_t mode : kModes) {
+    for (Descriptor& configuration : propose(handle.cudnn(), graph.back(), mode, search)) {
+      ++search.engines;
+      std::vector<Descriptor> configured;
+      configured.push_back(std::move(configuration));
+      auto candidate = make_plan(handle, std::move(configured), form.spec.type, limits, search);
+      if (!candidate) continue;
+      keep(std::move(graph), *candidate);
+      return candidate;
+    }
+  }
+  return {};
+}
+
+/// The engine of `choice`, where it may be used.
+std::optional<EngineCandidate> make_chosen(const CudnnHandle& handle, const ConvolutionForm& form,
+                                           const EngineChoice& choice, const ConvolutionLimits& limits,
+                                           EngineSearch& search) {
+  std::vector<Descriptor> graph = make_graph(handle, form.graph(), search);
+  if (graph.empty()) return {};
+  std::vector<Descriptor> configured = configure(handle.cudnn(), graph.back(), choice, search);
+  if (configured.empty()) return {};
+  auto candidate = make_plan(handle, std::move(configured), form.spec.type, limits, search);
+  if (candidate) keep(std::move(graph), *candidate);
+  return candidate;
+}
+
+using Pointers = std::array<void*, kMostTensors>;
+
+void* memory_of(int64_t tensor, const ConvolutionTensors& tensors) {
+  return tensor == kSrcId ? tensors.src
+         : tensor == kWeightsId ? tensors.weights
+         : tensor == kDstId ? tensors.dst
+                            : tensors.bias;
+}
+
+void execute(const CudnnHandle& handle, const Descriptor& plan, const std::vector<int64_t>& tensors,
+             const Pointers& pointers, void* workspace) {
+  const Cudnn& cudnn = handle.cudnn();
+  const auto count = static_cast<int64_t>(tensors.size());
+  Descriptor pack(cudnn, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, tensors.data());
+  pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers.data());
+  pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
+  pack.finalize();
+  cudnn.check(cudnn.execute(handle.get(), plan.get(), pack.get()), "cudnnBackendExecute");
+}
+
+/// Memory to time engines on: numbers in (-1/2, 1/2) without order, as zeros would cost tensor cores less power and so
+/// less time; a workspace behind them.
+class TimingMemory {
+ public:
+  TimingMemory(const ConvolutionForm& form, int64_t workspace_bytes, Stream stream) {
+    const ConvolutionSpec& spec = form.spec;
+    ScratchLayout layout;
+    const int64_t src = layout.add(spec.src_elements() * size_of(spec.type));
+    const int64_t weights = layout.add(spec.weights_elements() * size_of(DataType::f32));
+    const int64_t dst = layout.add(spec.dst_elements() * size_of(spec.type));
+    const int64_t bias = layout.add(spec.filters * size_of(DataType::f32));
+    const int64_t numbers = layout.bytes(), workspace = layout.add(workspace_bytes);
+    const int64_t free = free_memory();
+    if (layout.bytes() > free) {
+      fail(kConvolution, text(layout.bytes(), " bytes of device memory to time ", text_of(form.direction), " of ",
+                              shape_of(spec)),
+           text(free, " bytes free"));
+    }
+    memory_ = DeviceMemory(layout.bytes());
+    const View all(memory_.as<uint8_t>(), memory_.bytes(), DataType::u8);
+    tensors_ = {part_of(all, src), part_of(all, weights), part_of(all, dst), part_of(all, bias)};
+    workspace_ = part_of(all, workspace);
+
+    std::minstd_rand random(1);
+    constexpr size_t kPattern = size_t{1} << 16;
+    std::vector<float> pattern(kPattern);
+    for (float& value : pattern) value = static_cast<float>(static_cast<double>(random()) / random.max() - 0.5);
+    if (spec.type == DataType::bf16) {  // two of them make an f32 of the same kind, as the bias is
+      auto* const halves = reinterpret_cast<uint16_t*>(pattern.data());
+      for (size_t i = 0; i < 2 * kPattern; ++i) {
+        halves[i] = to_bfloat16(static_cast<float>(static_cast<double>(random()) / random.max() - 0.5));
+      }
+    }
+    int64_t filled = std::min(numbers, static_cast<int64_t>(kPattern * sizeof(float)));
+    copy_memory(memory_.as<char>(), pattern.data(), filled, stream);
+    while (filled < numbers) {
+      const int64_t more = std::min(filled, numbers - filled);
+      copy_memory(memory_.as<char>(filled), memory_.as<char>(), more, stream);
+      filled += more;
+    }
+  }
+
+  Pointers of(const std::vector<int64_t>& tensors) const {
+    Pointers pointers{};
+    for (size_t i = 0; i < tensors.size(); ++i) pointers[i] = memory_of(tensors[i], tensors_);
+    return pointers;
+  }
+  void* workspace() const { return workspace_; }
+
+ private:
+  DeviceMemory memory_;
+  ConvolutionTensors tensors_{};
+  void* workspace_ = nullptr;
+};
+
+/// Seconds that each candidate takes at least, infinite for one that does not run. As in an engine's pass they run from
+/// a captured graph, so that nothing of the host's time is counted; and in turn, so that all meet the same clocks.
+std::vector<double> time(const CudnnHandle& handle, const ConvolutionForm& form,
+                         const std::vector<EngineCandidate>& candidates, EngineSearch& search) {
+  constexpr int kRuns = 4;    // of a graph
+  constexpr int kRounds = 5;  // and one before, which does not count
+  int64_t workspace_bytes = 0;
+  for (const EngineCandidate& candidate : candidates) {
+    workspace_bytes = std::max(workspace_bytes, candidate.workspace_bytes);
+  }
+  const Stream stream = handle.stream();
+  const TimingMemory memory(form, workspace_bytes, stream);
+  const std::vector<int64_t> tensors = form.graph().tensors;
+  const Pointers pointers = memory.of(tensors);
+
+  std::vector<std::unique_ptr<CapturedGraph>> graphs;
+  for (const EngineCandidate& candidate : candidates) {
+    const auto run = [&] { execute(handle, candidate.descriptors.back(), tensors, pointers, memory.workspace()); };
+    graphs.emplace_back();
+    try {
+      run();  // loads what it needs, which a capture may not
+      synchronize(stream);
+      begin_capture(stream);
+      for (int i = 0; i < kRuns; ++i) run();
+      graphs.back() = std::make_unique<CapturedGraph>(stream);
+    } catch (const Error& error) {
+      abandon_capture(stream);
+      search.refuse(error.what());
+    }
+  }
+  std::vector<double> seconds(candidates.size(), std::numeric_limits<double>::infinity());
+  for (int round = 0; round <= kRounds; ++round) {
+    for (size_t i = 0; i < graphs.size(); ++i) {
+      if (graphs[i] == nullptr) continue;
+      const double taken = elapsed(stream, [&] { graphs[i]->launch(stream); }) / kRuns;
+      if (round > 0) seconds[i] = std::min(seconds[i], taken);
+    }
+  }
+  return seconds;
+}
+
+/// The fastest of all engines that the heuristics propose and that may be used; it goes to `choices`. All are made as
+/// they would be made again from their choice.
+std::optional<EngineCandidate> fastest(const CudnnHandle& handle, const ConvolutionForm& form,
+                                       const ConvolutionLimits& limits, EngineChoices& choices, EngineSearch& search) {
+  // Two measurements of one engine differ by about as much: within it cuDNN's order decides, the same every time.
+  constexpr double kFaster = 0.98;
+  const Cudnn& cudnn = handle.cudnn();
+  std::vector<Descriptor> graph = make_graph(handle, form.graph(), search);
+  if (graph.empty()) return {};
+  std::vector<EngineChoice> seen;
+  std::vector<EngineCandidate> candidates;
+  for (const int32_t mode : kModes) {
+    for (const Descriptor& configuration : propose(cudnn, graph.back(), mode, search)) {
+      const EngineChoice choice = choice_of(cudnn, configuration);
+      if (std::find(seen.begin(), seen.end(), choice) != seen.end()) continue;
+      seen.push_back(choice);
+      ++search.engines;
+      std::vector<Descriptor> configured = configure(cudnn, graph.back(), choice, search);
+      if (configured.empty()) continue;
+      auto candidate = make_plan(handle, std::move(configured), form.spec.type, limits, search);
+      if (!candidate) continue;
+      candidate->choice = choice;
+      candidates.push_back(std::move(*candidate));
+    }
+  }
+  if (candidates.empty()) return {};
+  size_t best = 0;
+  if (candidates.size() > 1) {
+    const std::vector<double> seconds = time(handle, form, candidates, search);
+    for (size_t i = 1; i < candidates.size(); ++i) {
+      if (seconds[i] < kFaster * seconds[best]) best = i;
+    }
+    if (!std::isfinite(seconds[best])) return {};
+  }
+  EngineCandidate chosen = std::move(candidates[best]);
+  keep(std::move(graph), chosen);
+  choices.add(key_of(form, limits), chosen.choice);
+  return chosen;
+}
+
 }  // namespace
 
 GraphRecord convolution_graph(const ConvolutionSpec& spec, Direction direction, bool fused, DataType diff_weights) {
@@ -275,79 +617,51 @@ GraphRecord convolution_graph(const ConvolutionSpec& spec, Direction direction, 
 }
 
 ConvolutionPlan::ConvolutionPlan(const CudnnHandle& handle, const ConvolutionSpec& spec, Direction direction,
-                                 const ConvolutionLimits& limits)
+                                 const ConvolutionLimits& limits, const Tuning& tuning)
     : type_(spec.type) {
-  EngineSearch search;
-  if (choose(handle, convolution_graph(spec, direction, true), limits, search)) return;
-  if (direction == Direction::forward && (spec.bias || spec.relu)) {
-    fused_ = false;
-    if (choose(handle, convolution_graph(spec, direction, false), limits, search)) return;
-  }
+  std::vector<ConvolutionForm> forms{{spec, direction}};
+  if (direction == Direction::forward && (spec.bias || spec.relu)) forms.push_back({spec, direction, false});
   if (direction == Direction::backward_weights && spec.type != DataType::f32) {
-    diff_weights_type_ = spec.type;
-    if (choose(handle, convolution_graph(spec, direction, true, spec.type), limits, search)) return;
+    forms.push_back({spec, direction, true, spec.type});
+  }
+  for (const ConvolutionForm& form : forms) {
+    const EngineChoice* const choice = tuning.choices != nullptr ? tuning.choices->find(key_of(form, limits)) : nullptr;
+    if (choice == nullptr) continue;
+    EngineSearch search;
+    auto candidate = make_chosen(handle, form, *choice, limits, search);
+    if (!candidate) {
+      fail(kConvolution, text("to run ", choice->text(), ", which was chosen for ", key_of(form, limits)),
+           search.reasons);
+    }
+    take(form, std::move(*candidate));
+    return;
+  }
+  EngineSearch search;
+  for (const ConvolutionForm& form : forms) {
+    const bool measured = tuning.choices != nullptr && tuning.measure;
+    auto candidate = measured ? fastest(handle, form, limits, *tuning.choices, search)
+                              : first(handle, form, limits, search);
+    if (!candidate) continue;
+    take(form, std::move(*candidate));
+    return;
   }
   fail(kConvolution, text("a ", text_of(direction), " that ", handle.cudnn().description(), " has"),
        text("none of ", search.engines, " engines (", search.reasons, ") for ", shape_of(spec)));
 }
 
-bool ConvolutionPlan::choose(const CudnnHandle& handle, const GraphRecord& graph, const ConvolutionLimits& limits,
-                             EngineSearch& search) {
-  const Cudnn& cudnn = handle.cudnn();
-  std::vector<Descriptor> made;
-  for (const DescriptorRecord& record : graph.descriptors) {
-    Descriptor& descriptor = made.emplace_back(cudnn, record.type);
-    for (const Attribute& attribute : record.attributes) set_attribute(descriptor, attribute, made, handle.get());
-    const int32_t status = descriptor.try_to_finalize();
-    if (status == CUDNN_STATUS_SUCCESS) continue;
-    search.refuse(cudnn.reason_of(status));
-    return false;
-  }
-
-  for (const int32_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
-    for (Descriptor& configuration : propose(cudnn, made.back(), mode, search)) {
-      ++search.engines;
-      Descriptor engine(cudnn, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-      void* pointer = engine.get();  // written into, not replaced
-      configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &pointer);
-      if (const char* const objection = objection_to(engine, type_, limits.tf32); objection != nullptr) {
-        search.refuse(objection);
-        continue;
-      }
-      Descriptor plan(cudnn, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-      void* const library = handle.get();
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &library);
-      set_descriptor(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
-      if (const int32_t status = plan.try_to_finalize(); status != CUDNN_STATUS_SUCCESS) {
-        search.refuse(cudnn.reason_of(status));
-        continue;
-      }
-      int64_t bytes = 0, index = -1;
-      plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &bytes);
-      if (bytes > limits.most_workspace_bytes) {
-        search.refuse(text("more than ", limits.most_workspace_bytes, " bytes of workspace"));
-        continue;
-      }
-      engine.get(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &index);
-      workspace_bytes_ = bytes;
-      implementation_ = text("cudnn engine ", index);
-      tensors_ = graph.tensors;
-      descriptors_ = std::move(made);
-      descriptors_.push_back(std::move(configuration));
-      descriptors_.push_back(std::move(plan));
-      return true;
-    }
-  }
-  return false;
+void ConvolutionPlan::take(const ConvolutionForm& form, EngineCandidate candidate) {
+  fused_ = form.fused;
+  diff_weights_type_ = form.diff_weights;
+  workspace_bytes_ = candidate.workspace_bytes;
+  implementation_ = text("cudnn engine ", candidate.choice.engine);
+  tensors_ = form.graph().tensors;
+  descriptors_ = std::move(candidate.descriptors);
 }
 
 void ConvolutionPlan::run(const CudnnHandle& handle, const ConvolutionTensors& tensors, void* workspace) const {
-  std::array<void*, kMostTensors> pointers{};
+  Pointers pointers{};
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    void* const pointer = tensors_[i] == kSrcId       ? tensors.src
-                          : tensors_[i] == kWeightsId ? tensors.weights
-                          : tensors_[i] == kDstId     ? tensors.dst
-                                                      : tensors.bias;
+    void* const pointer = memory_of(tensors_[i], tensors);
     if (pointer == nullptr || reinterpret_cast<uintptr_t>(pointer) % kLibraryAlignment != 0) {
       fail(kConvolution, text("tensors aligned to ", kLibraryAlignment, " bytes"), text("address ", pointer));
     }
@@ -356,15 +670,8 @@ void ConvolutionPlan::run(const CudnnHandle& handle, const ConvolutionTensors& t
   if (workspace_bytes_ > 0 && (workspace == nullptr || reinterpret_cast<uintptr_t>(workspace) % kWorkspaceAlignment)) {
     fail(kConvolution, text("workspace aligned to ", kWorkspaceAlignment, " bytes"), text("address ", workspace));
   }
-  const auto count = static_cast<int64_t>(tensors_.size());
-  Descriptor pack(handle.cudnn(), CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, tensors_.data());
-  pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers.data());
-  pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
-  pack.finalize();
   const std::lock_guard<std::mutex> lock(mutex_);
-  handle.cudnn().check(handle.cudnn().execute(handle.get(), descriptors_.back().get(), pack.get()),
-                       "cudnnBackendExecute");
+  execute(handle, descriptors_.back(), tensors_, pointers, workspace);
 }
 
 }  // namespace ghostbatch::cuda

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/cudnn.h"
+#include "cuda/engine_choices.h"
 #include "ghostbatch/affine.h"
 
 namespace ghostbatch::cuda {
@@ -63,17 +64,25 @@ struct ConvolutionTensors {
   void* bias;     // [K] f32 where forward is fused and has one; else not looked at
 };
 
-struct EngineSearch;
+/// Engines that are chosen otherwise than by heuristics.
+struct Tuning {
+  EngineChoices* choices = nullptr;  // one that is there for the convolution is taken; null: none
+  bool measure = false;              // where there is none, all engines are timed, and the fastest goes to `choices`
+};
+
+struct ConvolutionForm;
+struct EngineCandidate;
 
 /// One direction of a convolution, ready to run: the first engine of cuDNN's heuristics (mode A, then B, then fallback)
-/// that is deterministic, sums in f32 and, unless asked to, does not round f32 to TF32. Enqueues only, and may be
-/// captured. The same bits for the same arguments, on any stream. Threads may share it, each with its own handle and
-/// workspace.
+/// that is deterministic, sums in f32 and, unless asked to, does not round f32 to TF32; or, of those, as `Tuning` says.
+/// Enqueues only, and may be captured. The same bits for the same arguments, on any stream. Threads may share it, each
+/// with its own handle and workspace.
 class ConvolutionPlan {
  public:
-  /// Error, with what became of the engines, where none is left.
+  /// Error, with what became of the engines, where none is left; where the engine of a choice may not be used; where
+  /// there is no memory to time engines on, which is done on the stream of `handle`.
   ConvolutionPlan(const CudnnHandle& handle, const ConvolutionSpec& spec, Direction direction,
-                  const ConvolutionLimits& limits);
+                  const ConvolutionLimits& limits, const Tuning& tuning = {});
 
   /// On the stream of `handle`. `workspace` [workspace_bytes()] is aligned to 256 bytes.
   void run(const CudnnHandle& handle, const ConvolutionTensors& tensors, void* workspace) const;
@@ -86,8 +95,7 @@ class ConvolutionPlan {
   const char* implementation() const { return implementation_.c_str(); }
 
  private:
-  bool choose(const CudnnHandle& handle, const GraphRecord& graph, const ConvolutionLimits& limits,
-              EngineSearch& search);
+  void take(const ConvolutionForm& form, EngineCandidate candidate);
 
   bool fused_ = true;
   DataType diff_weights_type_ = DataType::f32;

@@ -65,8 +65,12 @@ const Cudnn& Cudnn::of_process() {
   return cudnn;
 }
 
+std::string Cudnn::version() const {
+  return text("cuDNN ", text_of_version(get_version()));
+}
+
 std::string Cudnn::description() const {
-  return text("cuDNN ", text_of_version(get_version()), " (", path_, ")");
+  return text(version(), " (", path_, ")");
 }
 
 std::string Cudnn::reason_of(int32_t status) const {
@@ -79,7 +83,7 @@ void Cudnn::check(int32_t status, const char* what) const {
   if (status != CUDNN_STATUS_SUCCESS) fail("cudnn", text(what, " to work"), reason_of(status));
 }
 
-CudnnHandle::CudnnHandle(const Cudnn& cudnn, Stream stream) : cudnn_(cudnn) {
+CudnnHandle::CudnnHandle(const Cudnn& cudnn, Stream stream) : cudnn_(cudnn), stream_(stream) {
   cudnn.check(cudnn.create(&handle_), "cudnnCreate");
   const int32_t status = cudnn.set_stream(handle_, stream);
   if (status == CUDNN_STATUS_SUCCESS) return;

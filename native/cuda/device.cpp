@@ -10,7 +10,8 @@ namespace ghostbatch::cuda {
 
 CudaDevice::CudaDevice(int32_t ordinal, const Cudnn& cudnn, const CublasLt& cublaslt, const Allowed& allowed,
                        std::string description)
-    : name_(text("cuda", ordinal == 0 ? "" : text(":", ordinal), allowed.tf32 ? ",tf32" : "")),
+    : name_(text("cuda", ordinal == 0 ? "" : text(":", ordinal), allowed.tf32 ? ",tf32" : "",
+                 allowed.autotune ? ",autotune" : "")),
       description_(std::move(description)), context_(ordinal, cudnn, cublaslt, allowed), samples_(context_) {}
 
 const char* CudaDevice::precision_note(DataType type) const {
@@ -43,6 +44,17 @@ BatchLoader* CudaDevice::batch_loader(const LoadSpec& spec) {
 }
 VectorKernels* CudaDevice::vector_kernels() {
   return make_vector_kernels(context_);
+}
+
+const char* CudaDevice::kernel_choices() {
+  const auto lock = context_.lock();
+  kernel_choices_ = context_.choices().text();
+  return kernel_choices_.c_str();
+}
+void CudaDevice::use_kernel_choices(const char* text) {
+  check_pointer("cuda", "kernel choices", text);
+  const auto lock = context_.lock();
+  context_.choices().take(text);
 }
 
 void* CudaDevice::allocate(int64_t bytes) {

@@ -31,6 +31,9 @@ class CudaDevice final : public Device {
   BatchLoader* batch_loader(const LoadSpec& spec) override;
   VectorKernels* vector_kernels() override;
 
+  const char* kernel_choices() override;
+  void use_kernel_choices(const char* text) override;
+
   void* allocate(int64_t bytes) override;
   void release(void* data, int64_t bytes) override;
   int64_t available_bytes() const override;
@@ -42,7 +45,7 @@ class CudaDevice final : public Device {
   int64_t predict_engine_bytes(int32_t lanes, const Network& network, const EngineSpec& spec) override;
 
  private:
-  std::string name_, description_;
+  std::string name_, description_, kernel_choices_;
   Context context_;
   SampleStore samples_;
 };

@@ -141,15 +141,15 @@ int describe_all(Text out) {
 }  // namespace ghostbatch
 
 /// See ghostbatch::PluginFactory.
-GHOSTBATCH_EXPORT ghostbatch::Device* ghostbatch_device(int32_t abi, int32_t ordinal, int32_t tf32, char* error,
-                                                         size_t error_size) {
+GHOSTBATCH_EXPORT ghostbatch::Device* ghostbatch_device(int32_t abi, int32_t ordinal, int32_t tf32, int32_t autotune,
+                                                         char* error, size_t error_size) {
   ghostbatch::Text reason(error, error_size);
   if (!ghostbatch::check_device(abi, ordinal, reason)) return nullptr;
   try {
     char description[4096] = "";
     ghostbatch::describe_all(ghostbatch::Text(description, sizeof description));
     return new ghostbatch::cuda::CudaDevice(ordinal, ghostbatch::cudnn(), ghostbatch::cublaslt(),
-                                            ghostbatch::cuda::Allowed{tf32 != 0}, description);
+                                            ghostbatch::cuda::Allowed{tf32 != 0, autotune != 0}, description);
   } catch (const std::exception& missing) {
     reason.add("%s", missing.what());
     return nullptr;

@@ -27,10 +27,36 @@ void* allocated(cudaError_t error, void* data) {
   return data;
 }
 
+/// A point in time of a stream.
+class Event {
+ public:
+  Event() { check(cudaEventCreate(&event_), "an event"); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  ~Event() { cudaEventDestroy(event_); }
+
+  void record(Stream stream) { check(cudaEventRecord(event_, stream), "an event"); }
+  double seconds_since(const Event& start) const {
+    check(cudaEventSynchronize(event_), "what was enqueued");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, start.event_, event_), "a time between events");
+    return static_cast<double>(milliseconds) / 1000;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 }  // namespace
 
 void set_device(int32_t ordinal) {
   check(cudaSetDevice(ordinal), "its GPU");
+}
+
+std::string gpu_name(int32_t ordinal) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, ordinal), "its GPU");
+  return text(properties.name, ", ", properties.multiProcessorCount, " multiprocessors");
 }
 
 void* allocate_memory(int64_t bytes) {
@@ -72,6 +98,14 @@ void copy_memory(void* dst, const void* src, int64_t bytes, Stream stream) {
 }
 void fill_memory(void* dst, int byte, int64_t bytes, Stream stream) {
   if (bytes > 0) check(cudaMemsetAsync(dst, byte, static_cast<size_t>(bytes), stream), "a fill");
+}
+
+double elapsed(Stream stream, const std::function<void()>& work) {
+  Event start, end;
+  start.record(stream);
+  work();
+  end.record(stream);
+  return end.seconds_since(start);
 }
 
 void begin_capture(Stream stream) {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
 
 struct CUstream_st;
 struct CUgraphExec_st;
@@ -15,6 +17,8 @@ using Stream = CUstream_st*;  // cudaStream_t, without the header of the runtime
 
 /// Makes a GPU that of the calling thread.
 void set_device(int32_t ordinal);
+/// What tells one kind of GPU from another, in a line: "NVIDIA H200, 132 multiprocessors".
+std::string gpu_name(int32_t ordinal);
 
 /// Device memory, at least 256 bytes aligned; null where too little is free.
 void* allocate_memory(int64_t bytes);
@@ -34,6 +38,9 @@ void synchronize(Stream stream);
 /// written, when this returns.
 void copy_memory(void* dst, const void* src, int64_t bytes, Stream stream);
 void fill_memory(void* dst, int byte, int64_t bytes, Stream stream);
+
+/// Seconds that the GPU takes for what `work` enqueues; waits for it.
+double elapsed(Stream stream, const std::function<void()>& work);
 
 /// What was enqueued between `begin_capture` and its making, by the same thread, without being run: to be run as one.
 class CapturedGraph {

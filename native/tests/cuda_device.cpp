@@ -23,9 +23,9 @@ const cuda::Context& cuda_context() {
   return context;
 }
 
-Owned<Device> make_cuda_device() {
+Owned<Device> make_cuda_device(const cuda::Allowed& allowed) {
   const Libraries& libraries = Libraries::get();
-  return Owned<Device>(new cuda::CudaDevice(0, libraries.cudnn, libraries.cublaslt, {}, "on the host"));
+  return Owned<Device>(new cuda::CudaDevice(0, libraries.cudnn, libraries.cublaslt, allowed, "on the host"));
 }
 
 Owned<Device> make_any_device(const char* name) {

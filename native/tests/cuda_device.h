@@ -11,7 +11,7 @@ namespace ghostbatch::tests {
 const cuda::Context& cuda_context();
 
 /// A device on that GPU.
-Owned<Device> make_cuda_device();
+Owned<Device> make_cuda_device(const cuda::Allowed& allowed = {});
 
 /// As make_device, "cuda" among the names.
 Owned<Device> make_any_device(const char* name);

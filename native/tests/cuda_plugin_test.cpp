@@ -30,7 +30,8 @@ class CudaPluginTest : public testing::Test {
 };
 
 TEST(CudaDevice, NotToBeHadIsAnErrorWithTheReason) {
-  for (const char* name : {"cuda", "cuda:0", "cuda:4096", "cuda,tf32", "cuda:1,tf32"}) {
+  for (const char* name : {"cuda", "cuda:0", "cuda:4096", "cuda,tf32", "cuda:1,tf32", "cuda,autotune",
+                           "cuda:0,tf32,autotune"}) {
     try {
       Device::create(name)->destroy();
       GTEST_SKIP() << "there is a CUDA device";
@@ -43,14 +44,14 @@ TEST(CudaDevice, NotToBeHadIsAnErrorWithTheReason) {
 
 TEST_F(CudaPluginTest, RefusesAnotherAbi) {
   char error[256] = "";
-  EXPECT_EQ(make_(kPluginAbi + 1, 0, 0, error, sizeof error), nullptr);
+  EXPECT_EQ(make_(kPluginAbi + 1, 0, 0, 0, error, sizeof error), nullptr);
   EXPECT_NE(std::string(error).find("ABI " + std::to_string(kPluginAbi + 1)), std::string::npos) << error;
 }
 
 TEST_F(CudaPluginTest, RefusesDevicesThatAreNotThere) {
   for (int32_t ordinal : {-1, 4096}) {
     char error[256] = "";
-    EXPECT_EQ(make_(kPluginAbi, ordinal, 1, error, sizeof error), nullptr);
+    EXPECT_EQ(make_(kPluginAbi, ordinal, 1, 1, error, sizeof error), nullptr);
     EXPECT_EQ(std::string(error).find("[cuda] needs "), 0u) << error;
   }
 }
@@ -58,10 +59,10 @@ TEST_F(CudaPluginTest, RefusesDevicesThatAreNotThere) {
 TEST_F(CudaPluginTest, WritesNoMoreThanItMay) {
   char text[32];
   std::memset(text, '#', sizeof text);
-  make_(kPluginAbi + 1, 0, 0, text, 10);
+  make_(kPluginAbi + 1, 0, 0, 0, text, 10);
   EXPECT_EQ(std::string(text), "[cuda] ne");
   EXPECT_EQ(text[10], '#');
-  make_(kPluginAbi, 0, 0, nullptr, 0);
+  make_(kPluginAbi, 0, 0, 0, nullptr, 0);
   std::memset(text, '#', sizeof text);
   EXPECT_GE(describe_(text, 10), 0);
   EXPECT_EQ(text[9], '\0');

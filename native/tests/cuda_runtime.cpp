@@ -33,8 +33,9 @@ namespace ghostbatch::cuda {
 namespace {
 
 constexpr int64_t kAlignment = 256;
-std::atomic<int64_t> launches = 0, unpinned = 0;
+std::atomic<int64_t> launches = 0, unpinned = 0, timings = 0;
 std::atomic<bool> is_late = false;
+double clock = 0;  // seconds; what is enqueued moves it
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kProtected = false;  // the sanitizer knows the ends of what malloc gives
@@ -198,6 +199,11 @@ void set_device(int32_t ordinal) {
   if (ordinal != 0) fail("cuda", "its GPU to work", text("number ", ordinal));
 }
 
+std::string gpu_name(int32_t) {
+  const char* const name = std::getenv("GHOSTBATCH_FAKE_GPU");
+  return name != nullptr ? name : "the host, 1 multiprocessor";
+}
+
 void* allocate_memory(int64_t bytes) { return memory().take(bytes); }
 void release_memory(void* data) noexcept {
   finish_all();
@@ -247,6 +253,16 @@ void fill_memory(void* dst, int byte, int64_t bytes, Stream stream) {
   if (bytes > 0) submit(stream, [=] { std::memset(dst, byte, static_cast<size_t>(bytes)); });
 }
 
+double elapsed(Stream stream, const std::function<void()>& work) {
+  if (stream->captured) fail("cuda", "an event to work", "a stream that is captured");
+  ++timings;
+  finish(stream);
+  const double start = clock;
+  work();
+  finish(stream);
+  return clock - start;
+}
+
 void begin_capture(Stream stream) {
   if (stream->captured) fail("cuda", "a capture to work", "a stream that is captured");
   stream->captured = true;
@@ -281,6 +297,7 @@ LateStreams::~LateStreams() {
   cuda::is_late = false;
   cuda::finish_all();
 }
+int64_t timed() { return cuda::timings; }
 MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::memory().limit) { cuda::memory().limit = bytes; }
 MemoryLimit::~MemoryLimit() { cuda::memory().limit = before_; }
 
@@ -289,4 +306,8 @@ MemoryLimit::~MemoryLimit() { cuda::memory().limit = before_; }
 // For stand-ins of NVIDIA's libraries: what they enqueue.
 extern "C" __attribute__((visibility("default"))) void ghostbatch_submit(void* stream, void (*run)(void*), void* what) {
   ghostbatch::cuda::submit(static_cast<CUstream_st*>(stream), [=] { run(what); });
+}
+// And how long it takes.
+extern "C" __attribute__((visibility("default"))) void ghostbatch_pass_time(double seconds) {
+  ghostbatch::cuda::clock += seconds;
 }

@@ -24,6 +24,9 @@ class LateStreams {
   ~LateStreams();
 };
 
+/// Calls of `elapsed` so far. What they give: times that the stand-ins' executions take by their own account.
+int64_t timed();
+
 /// So much device memory, while it lives.
 class MemoryLimit {
  public:

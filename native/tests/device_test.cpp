@@ -69,9 +69,11 @@ TEST(Device, SaysHowItComputesBfloat16) {
 }
 
 TEST(Device, NamesWhatItKnows) {
-  const char* const known = "one of cpu, reference, cuda, cuda:N, cuda,tf32, cuda:N,tf32, got ";
+  const char* const known = 
+      "cpu, reference, cuda or cuda:N, the last two perhaps with ,tf32 and then ,autotune, got ";
   for (const char* name : {"", "gpu", "CPU", "cpu ", "cpu:0", "reference:1", "cuda:", "cuda:-1", "cuda:x", "cuda:1x",
-                           "cudax", "cuda:99999999999", ",tf32", "cpu,tf32", "cuda,tf3", "cuda:,tf32"}) {
+                           "cudax", "cuda:99999999999", ",tf32", "cpu,tf32", "cuda,tf3", "cuda:,tf32", "cpu,autotune",
+                           "cuda,autotune,tf32", "cuda:,autotune"}) {
     expect_error([&] { make_device(name); }, std::string(known) + "\"" + name + "\"");
   }
   expect_error([&] { make_device(nullptr); }, std::string(known) + "null");

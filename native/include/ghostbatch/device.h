@@ -19,7 +19,8 @@ struct EngineSpec;
 class Network;
 
 /// A backend on one piece of hardware: makes kernels and memory. Names: "cpu", "reference", "cuda", "cuda:N"; a ",tf32"
-/// behind the last two allows products and convolutions of f32 to round their operands to TF32 (10 bits of mantissa).
+/// behind the last two allows products and convolutions of f32 to round their operands to TF32 (10 bits of mantissa),
+/// an ",autotune" behind that lets the device choose the kernels of convolutions by timing them.
 /// `cpu` runs f32 and bf16 on oneDNN and own SIMD; `reference` is plain loops in double on f32, bf16 and f64.
 /// A Device is safe to use from several threads. Kernels and tensors must be destroyed before it.
 class Device : public Resource {
@@ -46,6 +47,13 @@ class Device : public Resource {
   virtual SoftmaxCrossEntropy* softmax_cross_entropy() = 0;
   virtual BatchLoader* batch_loader(const LoadSpec& spec) = 0;
   virtual VectorKernels* vector_kernels() = 0;
+
+  /// What was chosen by timing kernels so far, and what `use_kernel_choices` was given, as text; empty where there is
+  /// nothing. Valid until the next call.
+  virtual const char* kernel_choices() = 0;
+  /// Has kernels that are made from now on chosen as `kernel_choices` once wrote, with nothing of it timed again. Error
+  /// where that is not understood, of other hardware, or not what this device has chosen; and where nothing is timed.
+  virtual void use_kernel_choices(const char* text) = 0;
 
   // Memory.
   /// On the host 2 MiB aligned, huge pages asked for, not touched. Error naming bytes asked and free.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -45,6 +46,7 @@ enum DescriptorType : int32_t {
   kEngineConfiguration = 3,
   kHeuristics = 4,
   kPlan = 5,
+  kKnobChoice = 7,
   kForward = 10,
   kBackwardFilter = 11,
   kBackwardData = 12,
@@ -63,6 +65,7 @@ enum ValueType : int32_t {
   kVoidPointer = 6,
   kConvolutionMode = 7,
   kHeuristicMode = 8,
+  kKnobType = 9,
   kNumericalNote = 11,
   kPointwiseMode = 14,
   kDescriptor = 15,
@@ -124,8 +127,9 @@ const std::map<int32_t, std::map<int32_t, Rule>>& rules() {
       {kHeuristics, {{200, {kHeuristicMode, 1, true}}, {201, {kDescriptor, 1, true}}}},
       {kPlan, {{400, {kHandle, 1, true}}, {401, {kDescriptor, 1, true}}}},
       {kVariantPack, {{1000, {kInt64, 8, true}}, {1001, {kVoidPointer, 8, true}}, {1003, {kVoidPointer, 1, true}}}},
-      {kEngine, {}},
-      {kEngineConfiguration, {}},
+      {kEngine, {{1300, {kDescriptor, 1, true}}, {1301, {kInt64, 1, true}}}},
+      {kKnobChoice, {{600, {kKnobType, 1, true}}, {601, {kInt64, 1, true}}}},
+      {kEngineConfiguration, {{300, {kDescriptor, 1, true}}, {302, {kDescriptor, 16, false}}}},
   };
   return table;
 }
@@ -171,7 +175,26 @@ struct Handle {
   void* stream = nullptr;
 };
 
-FakeCudnn state;
+/// Engines of the environment, "INDEX=SECONDS,...", for processes that do not see `fake_cudnn()`; without, one. Those of
+/// odd numbers differ in bits from the others.
+FakeCudnn first_state() {
+  FakeCudnn first;
+  const char* const given = std::getenv("GHOSTBATCH_FAKE_ENGINES");
+  if (given == nullptr) return first;
+  first.engines.clear();
+  std::istringstream parts(given);
+  for (std::string part; std::getline(parts, part, ',');) {
+    FakeEngine engine;
+    engine.index = std::stoll(part);
+    engine.knobs = {{3, engine.index}};
+    engine.single = engine.index % 2 != 0;
+    engine.seconds = std::stod(part.substr(part.find('=') + 1));
+    first.engines.push_back(engine);
+  }
+  return first;
+}
+
+FakeCudnn state = first_state();
 std::mutex mutex;  // of `state`
 std::set<const void*> alive;
 
@@ -306,8 +329,9 @@ void for_products(const Filter& filter, const Tensor& x, const Tensor& weights, 
 /// themselves, and may run many times.
 class Execution {
  public:
-  Execution(const Descriptor& graph, const Descriptor& pack, int64_t workspace_bytes)
-      : workspace_(pack.value<unsigned char*>(1003)), workspace_bytes_(static_cast<size_t>(workspace_bytes)) {
+  Execution(const Descriptor& graph, const Descriptor& pack, const FakeEngine& engine)
+      : workspace_(pack.value<unsigned char*>(1003)), workspace_bytes_(static_cast<size_t>(engine.workspace_bytes)),
+        seconds_(engine.seconds) {
     const auto ids = pack.values<int64_t>(1000);
     const auto pointers = pack.values<unsigned char*>(1001);
     for (size_t i = 0; i < ids.size(); ++i) memory_[ids[i]] = pointers.at(i);
@@ -315,7 +339,7 @@ class Execution {
       if (operation->type == kPointwiseOperation) {
         add_pointwise(*operation);
       } else {
-        add_convolution(*operation);
+        add_convolution(*operation, engine.single);
       }
     }
   }
@@ -326,6 +350,7 @@ class Execution {
     scribble();
     for (const auto& operation : operations_) operation();
     scribble();
+    ghostbatch::tests::pass_time(seconds_);
   }
 
  private:
@@ -354,7 +379,7 @@ class Execution {
     }
   }
 
-  void add_convolution(const Descriptor& operation) {
+  void add_convolution(const Descriptor& operation, bool single) {
     const Names names = names_of(operation);
     const bool forward = operation.type == kForward, of_data = operation.type == kBackwardData;
     const Filter filter(operation.named(names.convolution));
@@ -365,16 +390,25 @@ class Execution {
     operations_.push_back([=] {
       const Tensor& result = forward ? y : of_data ? x : weights;
       std::vector<double> sums(static_cast<size_t>(result.elements()));
+      const auto add = [&](int64_t at, double product) {
+        double& sum = sums[static_cast<size_t>(at)];
+        sum = single ? static_cast<double>(static_cast<float>(sum + product)) : sum + product;
+      };
       for_products(filter, x, weights, y, [&](int64_t i, int64_t j, int64_t k) {
         if (forward) {
-          sums[static_cast<size_t>(k)] += x.get(i) * weights.get(j);
+          add(k, x.get(i) * weights.get(j));
         } else if (of_data) {
-          sums[static_cast<size_t>(i)] += y.get(k) * weights.get(j);
+          add(i, y.get(k) * weights.get(j));
         } else {
-          sums[static_cast<size_t>(j)] += x.get(i) * y.get(k);
+          add(j, x.get(i) * y.get(k));
         }
       });
       scale(result, sums, alpha, beta);
+      const std::lock_guard<std::mutex> lock(mutex);
+      for (const double sum : sums) {
+        state.least = sum < state.least || sum != sum ? sum : state.least;
+        state.most = sum > state.most || sum != sum ? sum : state.most;
+      }
     });
   }
 
@@ -398,6 +432,7 @@ class Execution {
 
   unsigned char* workspace_;
   size_t workspace_bytes_;
+  double seconds_;
   std::map<int64_t, unsigned char*> memory_;
   std::map<int64_t, std::vector<unsigned char>> virtual_;
   std::vector<std::function<void()>> operations_;
@@ -415,6 +450,13 @@ bool takes(const FakeEngine& engine, const Descriptor& graph) {
 Descriptor* checked(void* pointer) {
   const std::lock_guard<std::mutex> lock(mutex);
   return alive.count(pointer) != 0 ? static_cast<Descriptor*>(pointer) : nullptr;
+}
+
+template <typename Value>
+void set_value(Descriptor& descriptor, int32_t name, Value value) {
+  auto& bytes = descriptor.attributes[name];
+  bytes.resize(sizeof value);
+  std::memcpy(bytes.data(), &value, sizeof value);
 }
 
 }  // namespace
@@ -521,6 +563,28 @@ int32_t cudnnBackendFinalize(void* descriptor) {
   }
   const bool convolves = target->type == kForward || target->type == kBackwardData || target->type == kBackwardFilter;
   if (convolves && !fits(*target)) return kBadParameter;
+  if (target->type == kEngine) {
+    target->graph = &target->named(1300);
+    const auto index = target->value<int64_t>(1301);
+    for (const FakeEngine& engine : state.engines) {
+      if (engine.index == index && target->engine == nullptr) target->engine = &engine;
+    }
+    if (target->engine == nullptr) return kNotSupported;
+  }
+  if (target->type == kEngineConfiguration) {
+    target->graph = target->named(300).graph;
+    std::vector<std::pair<int32_t, int64_t>> knobs;
+    for (const Descriptor* knob : target->values<const Descriptor*>(302)) {
+      knobs.emplace_back(knob->value<int32_t>(600), knob->value<int64_t>(601));
+    }
+    for (const FakeEngine& engine : state.engines) {
+      auto wanted = engine.knobs;
+      std::sort(wanted.begin(), wanted.end());
+      const bool same = engine.index == target->named(300).engine->index && wanted == knobs;
+      if (same && target->engine == nullptr) target->engine = &engine;
+    }
+    if (target->engine == nullptr) return kNotSupported;
+  }
   if (target->type == kPlan) {
     const Descriptor& configuration = target->named(401);
     if (!configuration.engine->finalizes || !takes(*configuration.engine, *configuration.graph)) return kNotSupported;
@@ -569,6 +633,23 @@ int32_t cudnnBackendGetAttribute(void* descriptor, int32_t name, int32_t type, i
       *count = 1;
       return kSuccess;
     }
+    case 302: {  // written into knob choices that the caller made
+      const auto& knobs = source->engine->knobs;
+      if (type != kDescriptor) return kBadParameter;
+      for (size_t i = 0; i < std::min(knobs.size(), static_cast<size_t>(wanted)); ++i) {
+        Descriptor* const into = checked(static_cast<void**>(values)[i]);
+        if (into == nullptr || into->type != kKnobChoice) return kBadParameter;
+        set_value(*into, 600, knobs[i].first);
+        set_value(*into, 601, knobs[i].second);
+        into->finalized = true;
+      }
+      *count = static_cast<int64_t>(knobs.size());
+      return kSuccess;
+    }
+    case 600:
+      return give(kKnobType, source->values<int32_t>(600));
+    case 601:
+      return give(kInt64, source->values<int64_t>(601));
     case 402:
       return give(kInt64, std::vector<int64_t>{source->named(401).engine->workspace_bytes});
     case 1301:
@@ -593,10 +674,10 @@ int32_t cudnnBackendExecute(void* handle, void* plan_pointer, void* pack_pointer
     state.stream = static_cast<Handle*>(handle)->stream;
     state.workspace = pack->value<void*>(1003);
   }
-  int32_t status = kSuccess;
-  try {
+  int32_t status = configuration.engine->executes ? kSuccess : kNotSupported;
+  if (status == kSuccess) try {
     const auto execution =
-        std::make_shared<const Execution>(*configuration.graph, *pack, configuration.engine->workspace_bytes);
+        std::make_shared<const Execution>(*configuration.graph, *pack, *configuration.engine);
     ghostbatch::tests::submit(static_cast<Handle*>(handle)->stream, [execution] { execution->run(); });
   } catch (const std::exception&) {
     status = kBadParameter;

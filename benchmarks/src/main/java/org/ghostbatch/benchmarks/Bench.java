@@ -165,7 +165,7 @@ final class Bench {
             String value = request.get(name).toString();
             boolean none = flag.equals("ghost") && value.equals("0");
             command.append(" --").append(flag).append(' ');
-            command.append(none ? "none" : value.replace(",tf32", " --tf32"));
+            command.append(none ? "none" : value.replaceAll(",(tf32|autotune)", " --$1"));
           }
         });
     return command.toString();

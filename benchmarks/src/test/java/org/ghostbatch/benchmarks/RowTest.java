@@ -119,10 +119,10 @@ class RowTest {
         "./ghostbatch bench --suite step --model f1 --batch 60 --precision f32 --direction train"
             + " --ghost none --compare libtorch --threads 2 --rounds 3 --seconds 0.5",
         Bench.command(request));
-    request.put("compare", "none").put("device", "cuda:1,tf32");
+    request.put("compare", "none").put("device", "cuda:1,tf32,autotune");
     assertEquals(
         "./ghostbatch bench --suite step --model f1 --batch 60 --precision f32 --direction train"
-            + " --ghost none --backend cuda:1 --tf32 --rounds 3 --seconds 0.5",
+            + " --ghost none --backend cuda:1 --tf32 --autotune --rounds 3 --seconds 0.5",
         Bench.command(request));
   }
 

@@ -18,6 +18,7 @@ import java.util.Set;
 import java.util.function.Function;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
+import org.ghostbatch.train.RunFolder;
 import org.ghostbatch.train.TrainingSpec;
 import org.snakeyaml.engine.v2.api.LoadSettings;
 import org.snakeyaml.engine.v2.api.lowlevel.Compose;
@@ -126,6 +127,15 @@ final class ConfigFile {
       }
     }
     return notes;
+  }
+
+  /**
+   * The kernels that the run whose {@code config.json} this file is has chosen by timing them; empty
+   * where it has none, or has run on another backend.
+   */
+  String kernelChoices(String backend) {
+    boolean same = members.has("backend") && backend.equals(members.get("backend"));
+    return same ? RunFolder.kernelChoices(members) : "";
   }
 
   private JsonObject without(String name) {

@@ -21,6 +21,13 @@ final class DeviceOptions {
   boolean tf32;
 
   @Option(
+      names = "--autotune",
+      description =
+          "With --backend cuda: choose cuDNN's kernels of convolutions by timing them, not by its heuristics. A run "
+              + "keeps its choices in config.json, and never times them again.")
+  boolean autotune;
+
+  @Option(
       names = "--threads",
       paramLabel = "N",
       description =
@@ -35,14 +42,16 @@ final class DeviceOptions {
 
   /** The backend that was asked for, null where none was. */
   String named() {
-    if (!tf32) {
-      return backend;
+    String options = option(tf32, "tf32") + option(autotune, "autotune");
+    return options.isEmpty() ? backend : backend + options;
+  }
+
+  private String option(boolean given, String name) {
+    if (given && (backend == null || !backend.startsWith("cuda"))) {
+      String got = backend == null ? "cpu" : backend;
+      throw new UsageException("--" + name + " needs --backend cuda or cuda:N, got " + got);
     }
-    if (backend == null || !backend.startsWith("cuda")) {
-      throw new UsageException(
-          "--tf32 needs --backend cuda or cuda:N, got " + (backend == null ? "cpu" : backend));
-    }
-    return backend + ",tf32";
+    return given ? "," + name : "";
   }
 
   /** The number of threads in force. */

@@ -256,6 +256,7 @@ final class TrainCommand implements Callable<Integer> {
                       .profile(run.profile)
                       .listener(listener)
                       .checkpoint(resumed == null ? null : resumed.checkpoint())
+                      .kernelChoices(kernelChoices(spec, resumed))
                       .on(opened))) {
         UsageException.check(
             () -> {
@@ -281,6 +282,14 @@ final class TrainCommand implements Callable<Integer> {
         }
       }
     }
+  }
+
+  /** Those of the run that goes on, or of the one that a config file is of. */
+  private String kernelChoices(TrainingSpec spec, RunFolder resumed) {
+    if (resumed != null) {
+      return resumed.kernelChoices();
+    }
+    return config == null ? "" : config.kernelChoices(spec.backend());
   }
 
   private static int fit(

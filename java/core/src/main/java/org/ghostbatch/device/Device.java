@@ -40,7 +40,9 @@ public final class Device implements AutoCloseable {
    * The device called {@code cpu}, {@code reference} (plain loops in double: slow, exact), {@code
    * cuda}, {@code cuda:1}, or {@code auto}: CUDA where there is one, else the CPU, logging why.
    * Trainers on it use all processors. A {@code ,tf32} behind the CUDA names allows products and
-   * convolutions of f32 to round their operands to TF32, which has 10 bits of mantissa.
+   * convolutions of f32 to round their operands to TF32, which has 10 bits of mantissa; an {@code
+   * ,autotune} behind that lets the device choose the kernels of convolutions by timing them, where
+   * cuDNN's heuristics choose otherwise: see {@link #kernelChoices}.
    *
    * @throws IllegalArgumentException where no backend has that name
    * @throws NativeException with the reason, where the backend is not to be had
@@ -61,9 +63,11 @@ public final class Device implements AutoCloseable {
         return create("cpu", threads);
       }
     }
-    if (!name.matches("cpu|reference|cuda(:[0-9]{1,4})?(,tf32)?")) {
+    if (!name.matches("cpu|reference|cuda(:[0-9]{1,4})?(,tf32)?(,autotune)?")) {
       throw Check.bad(
-          "device", "cpu, reference, cuda, cuda:N, cuda,tf32, cuda:N,tf32 or auto", name);
+          "device",
+          "cpu, reference, auto, cuda or cuda:N, the last two perhaps with ,tf32 and then ,autotune",
+          name);
     }
     return create(name, threads);
   }
@@ -112,6 +116,33 @@ public final class Device implements AutoCloseable {
     Check.present("device", "a data type", type);
     open();
     return binding.precision_note(type.binding);
+  }
+
+  /**
+   * What this device has chosen by timing kernels, and what {@link #useKernelChoices} gave it: lines
+   * of text, of which the first names GPU and library; empty where there is nothing. Grows with what
+   * is made on a device with {@code ,autotune}.
+   */
+  public synchronized String kernelChoices() {
+    open();
+    return binding.kernel_choices();
+  }
+
+  /**
+   * Has the kernels that are made from now on chosen as {@link #kernelChoices} once said, without
+   * timing them again, so that they give the same bits.
+   *
+   * @throws NativeException where the text is not understood, is of another GPU or library, or says
+   *     other than what this device has chosen; and on devices that time nothing, unless it is empty
+   */
+  public synchronized void useKernelChoices(String text) {
+    Check.present("device", "kernel choices", text);
+    open();
+    try {
+      binding.use_kernel_choices(text);
+    } catch (RuntimeException e) {
+      throw NativeException.of(e);
+    }
   }
 
   /** Bytes that can still be allocated. */

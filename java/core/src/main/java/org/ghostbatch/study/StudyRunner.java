@@ -222,6 +222,7 @@ public final class StudyRunner {
                 .listener(new StartRecorder(run.resolve(START)))
                 .listener(progress)
                 .checkpoint(saved.checkpoint())
+                .kernelChoices(saved.kernelChoices())
                 .on(device)) {
       trainer = made;
       if (!stopped) {

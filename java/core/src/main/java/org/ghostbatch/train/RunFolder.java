@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.ghostbatch.device.Engine;
 import org.ghostbatch.io.AtomicFiles;
@@ -41,6 +42,7 @@ import org.ghostbatch.io.JsonObject;
  */
 public final class RunFolder implements TrainingListener, AutoCloseable {
   static final String CONFIG = "config.json";
+  private static final String KERNEL_CHOICES = "kernel_choices";
   static final String METRICS = "metrics.csv";
   static final String DISTANCES = "distances.csv";
   static final String MEASURES = "measures.csv";
@@ -65,6 +67,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   private final FileLock lock;
   private TrainingSpec spec;
   private Checkpoint checkpoint;
+  private String kernelChoices = ""; // those in config.json
   private long saved;
 
   private RunFolder(Path folder, Path real, FileChannel channel, FileLock lock) {
@@ -152,6 +155,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
 
   private void readRun() {
     spec = config(folder);
+    kernelChoices = kernelChoices(Json.readObject(folder.resolve(CONFIG)));
     removeTemporaries();
     for (Path file : Checkpoint.files(folder.resolve(CHECKPOINTS))) {
       // A file that cannot be read, or not by this version, may be whole: that ends the attempt.
@@ -244,6 +248,25 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     }
   }
 
+  /**
+   * The kernels that a run has chosen by timing them: for {@link Trainer.Builder#kernelChoices}.
+   *
+   * @param config members of its {@code config.json}
+   * @return empty where it has none
+   * @throws IllegalArgumentException where they are no lines of text
+   */
+  public static String kernelChoices(JsonObject config) {
+    Object resolved = config.has(TrainingSpec.RESOLVED) ? config.get(TrainingSpec.RESOLVED) : null;
+    if (!(resolved instanceof JsonObject members) || !members.has(KERNEL_CHOICES)) {
+      return "";
+    }
+    Object choices = members.get(KERNEL_CHOICES);
+    if (!(choices instanceof List<?> lines && lines.stream().allMatch(String.class::isInstance))) {
+      throw Check.bad("run folder", KERNEL_CHOICES + " as a list of texts", choices);
+    }
+    return lines.stream().map(line -> line + "\n").collect(Collectors.joining());
+  }
+
   /** The file with the spec of the run in a folder, and with what it resolved to. */
   public static Path configFile(Path folder) {
     return folder.resolve(CONFIG);
@@ -321,6 +344,11 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     return checkpoint;
   }
 
+  /** The kernels that the run has chosen by timing them, as far as it is; empty where it has none. */
+  public String kernelChoices() {
+    return kernelChoices;
+  }
+
   /** Updates in its newest checkpoint; 0 where it has none. */
   public long savedUpdates() {
     return saved;
@@ -334,11 +362,22 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
    * @throws IllegalStateException for a new run
    */
   public Trainer.Builder trainer(int classes) {
-    return Trainer.of(spec(), classes).listener(this).checkpoint(checkpoint);
+    return Trainer.of(spec(), classes)
+        .listener(this)
+        .checkpoint(checkpoint)
+        .kernelChoices(kernelChoices);
   }
 
   @Override
   public void onStart(Trainer trainer) {
+    writeConfig(trainer);
+    writeMetrics(trainer);
+    writeMeasures(trainer);
+    removeFallen(trainer);
+    checkpoint = null; // it is as large as the vectors
+  }
+
+  private void writeConfig(Trainer trainer) {
     Engine engine = trainer.engine();
     JsonObject kernels = new JsonObject();
     List<String> names = trainer.network().operationNames();
@@ -359,12 +398,19 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
                     .put("os", System.getProperty("os.name") + " " + System.getProperty("os.arch"))
                     .put("device", trainer.device().description().lines().toList()))
             .put("kernels", kernels);
+    kernelChoices = trainer.device().kernelChoices();
+    if (!kernelChoices.isEmpty()) {
+      resolved.put(KERNEL_CHOICES, kernelChoices.lines().toList());
+    }
     JsonObject config = trainer.spec().toJson().put(TrainingSpec.RESOLVED, resolved);
     write(CONFIG, Json.writeIndented(config));
-    writeMetrics(trainer);
-    writeMeasures(trainer);
-    removeFallen(trainer);
-    checkpoint = null; // it is as large as the vectors
+  }
+
+  /** What was made since, as for a measure, may have added choices. */
+  private void writeChoices(Trainer trainer) {
+    if (!trainer.device().kernelChoices().equals(kernelChoices)) {
+      writeConfig(trainer);
+    }
   }
 
   private void writeMetrics(Trainer trainer) {
@@ -414,6 +460,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   public void onCheckpoint(Trainer trainer) {
     attempt(
         () -> {
+          writeChoices(trainer); // first: what is saved depends on them
           Path written = trainer.checkpoint().write(createFolder(CHECKPOINTS));
           saved = trainer.updates();
           List<Path> files = Checkpoint.files(folder.resolve(CHECKPOINTS));
@@ -493,6 +540,7 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
   public void onEnd(Trainer trainer, History history) {
     attempt(() -> writeMetrics(trainer));
     attempt(() -> writeMeasures(trainer));
+    writeChoices(trainer);
     trainer.save(folder.resolve(MODEL));
     write(SUMMARY, Json.writeIndented(summary(trainer, history)));
   }

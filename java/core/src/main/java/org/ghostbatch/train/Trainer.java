@@ -55,6 +55,7 @@ import org.ghostbatch.random.Purpose;
 public final class Trainer implements AutoCloseable {
   private static final Logger LOG = System.getLogger("org.ghostbatch");
   private static final String KERNELS = "kernels";
+  private static final String KERNEL_CHOICES = "kernel_choices";
 
   /**
    * Samples that an evaluation copies to native memory at a time: a constant, as results must not
@@ -76,6 +77,7 @@ public final class Trainer implements AutoCloseable {
   private final boolean profiling;
   private final Map<String, Measure> measures;
   private final boolean measuringNoise;
+  private final String kernelChoices;
   private Checkpoint checkpoint; // null unless the run goes on, and is not prepared yet
   private final StepSpec trainStep = new StepSpec();
   private final StepSpec evaluationStep = new StepSpec();
@@ -125,6 +127,7 @@ public final class Trainer implements AutoCloseable {
     this.profiling = builder.profiling;
     this.measures = Map.copyOf(builder.measures);
     this.measuringNoise = builder.measuringNoise;
+    this.kernelChoices = builder.kernelChoices;
     this.checkpoint = builder.checkpoint;
   }
 
@@ -169,6 +172,7 @@ public final class Trainer implements AutoCloseable {
     private final Map<String, Measure> measures = new HashMap<>();
     private boolean profiling;
     private boolean measuringNoise;
+    private String kernelChoices = "";
     private Checkpoint checkpoint;
 
     private Builder(Sequential layers, TrainingSpec.Builder spec) {
@@ -448,6 +452,16 @@ public final class Trainer implements AutoCloseable {
       return this;
     }
 
+    /**
+     * Kernels as an earlier run has chosen them: its device's {@link Device#kernelChoices}. {@link
+     * #prepare} gives them to this one's device, as it does with those of a checkpoint.
+     */
+    public Builder kernelChoices(String text) {
+      Check.present("trainer", "kernel choices", text);
+      kernelChoices = text;
+      return this;
+    }
+
     /** Whether to measure where time goes, for {@link Trainer#profile}. */
     public Builder profile(boolean on) {
       profiling = on;
@@ -593,6 +607,10 @@ public final class Trainer implements AutoCloseable {
   }
 
   private void compile(Weights first) {
+    device.useKernelChoices(kernelChoices);
+    if (checkpoint != null) {
+      device.useKernelChoices(checkpoint.identity().getOrDefault(KERNEL_CHOICES, ""));
+    }
     int ghost = plan.largestGhost(network);
     lanes = device.lanes(threads);
     networkPlan = network.compile(device);
@@ -747,7 +765,11 @@ public final class Trainer implements AutoCloseable {
     RunState copy = state.copy();
     copy.seconds = state.secondsNow();
     copy.averages = average == null ? 0 : average.count();
-    return new Checkpoint(spec, copy, identity(), kept, tensors);
+    Map<String, String> identity = identity();
+    if (!device.kernelChoices().isEmpty()) {
+      identity.put(KERNEL_CHOICES, device.kernelChoices());
+    }
+    return new Checkpoint(spec, copy, identity, kept, tensors);
   }
 
   /** The run has come to its end: what follows does not belong to its course. */

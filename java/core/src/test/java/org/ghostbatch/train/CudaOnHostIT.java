@@ -4,15 +4,11 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.io.File;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.TimeUnit;
 import java.util.function.UnaryOperator;
-import org.bytedeco.javacpp.Loader;
 import org.ghostbatch.analysis.Box;
 import org.ghostbatch.analysis.Hessian;
 import org.ghostbatch.analysis.NetworkLoss;
@@ -42,42 +38,8 @@ class CudaOnHostIT {
 
   @Test
   void whatRunsOnTheCpuRunsThereTheSame() throws Exception {
-    Path build = build();
-    Path natives =
-        folder.resolve("org/ghostbatch/binding").resolve(Loader.getPlatform()).toAbsolutePath();
-    Files.createDirectories(natives);
-    Path built = Path.of("target/classes/org/ghostbatch/binding").resolve(Loader.getPlatform());
-    for (String name : List.of("libghostbatch.so", "libjniGhostBatch.so")) {
-      Files.copy(built.resolve(name), natives.resolve(name));
-    }
-    String backend = "libghostbatch_cuda.so";
-    Files.copy(build.resolve("on_host").resolve(backend), natives.resolve(backend));
-    Path output = folder.resolve("output.txt");
-    var builder =
-        new ProcessBuilder(
-            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-            "--enable-native-access=ALL-UNNAMED",
-            "-cp",
-            folder + File.pathSeparator + System.getProperty("java.class.path"),
-            Program.class.getName());
-    builder.environment().put("GHOSTBATCH_CUDNN", build.resolve("fakes/good").toString());
-    Process process = builder.redirectErrorStream(true).redirectOutput(output.toFile()).start();
-    boolean ended = process.waitFor(300, TimeUnit.SECONDS);
-    process.destroyForcibly();
-    String text = Files.readString(output);
-    assertTrue(ended, "needs an end within 300 s, got:\n" + text);
-    assertEquals(0, process.exitValue(), text);
+    String text = CudaOnHost.run(folder, Map.of(), Program.class);
     assertTrue(text.contains("all of it, on cuda"), text);
-  }
-
-  /** Where the native tests were built. */
-  private static Path build() {
-    Path folder = Path.of("").toAbsolutePath();
-    while (folder != null && !Files.exists(folder.resolve("build/release/native"))) {
-      folder = folder.getParent();
-    }
-    assertTrue(folder != null, "needs build/release of the native tests");
-    return folder.resolve("build/release/native");
   }
 
   /** What that JVM runs. */

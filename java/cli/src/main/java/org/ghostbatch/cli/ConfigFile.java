@@ -130,8 +130,8 @@ final class ConfigFile {
   }
 
   /**
-   * The kernels that the run whose {@code config.json} this file is has chosen by timing them; empty
-   * where it has none, or has run on another backend.
+   * The kernels that the run whose {@code config.json} this file is has chosen by timing them;
+   * empty where it has none, or has run on another backend.
    */
   String kernelChoices(String backend) {
     boolean same = members.has("backend") && backend.equals(members.get("backend"));

@@ -149,6 +149,25 @@ class RunTest {
     assertFalse(resolved.getObject("kernels").names().isEmpty());
   }
 
+  /** They are given to the device, which says on the CPU that it times nothing. */
+  @Test
+  void kernelChoicesAreThoseOfTheConfig(@TempDir Path other) throws Exception {
+    JsonObject config = json(run.resolve("config.json"));
+    assertFalse(config.getObject("resolved").has("kernel_choices"));
+    assertEquals("", ConfigFile.read(run.resolve("config.json")).kernelChoices("cpu"));
+    config.getObject("resolved").put("kernel_choices", List.of("a GPU", "a -> b"));
+    Path file = other.resolve("config.json");
+    Files.writeString(file, Json.writeIndented(config));
+    assertEquals("a GPU\na -> b\n", ConfigFile.read(file).kernelChoices("cpu"));
+    assertEquals("", ConfigFile.read(file).kernelChoices("reference"));
+    for (String line :
+        List.of("--config " + file + " --out " + other.resolve("again"), "--resume " + other)) {
+      Cli cli = Cli.line("train " + line);
+      assertEquals(Main.FAILED, cli.status(), cli::err);
+      assertTrue(cli.err().contains("no kernel choices where kernels are not timed"), cli.err());
+    }
+  }
+
   @Test
   void resultsGoToStandardOutputAndAllElseToStandardError() {
     assertTrue(trained.out().startsWith("kind "), trained.out());

@@ -88,6 +88,11 @@ class UsageTest {
         TRAIN + "--precision f16",
         TRAIN + "--precision f64",
         TRAIN + "--backend gpu",
+        TRAIN + "--autotune",
+        TRAIN + "--backend cpu --autotune",
+        TRAIN + "--backend auto --autotune",
+        TRAIN + "--backend cpu,autotune",
+        TRAIN + "--backend cuda,autotune,tf32",
         TRAIN + "--recipe keskar", // lenet is no network of his
         TRAIN + "--config nowhere.json",
         TRAIN + "--threads 0",

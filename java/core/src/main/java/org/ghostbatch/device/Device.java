@@ -119,9 +119,9 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * What this device has chosen by timing kernels, and what {@link #useKernelChoices} gave it: lines
-   * of text, of which the first names GPU and library; empty where there is nothing. Grows with what
-   * is made on a device with {@code ,autotune}.
+   * What this device has chosen by timing kernels, and what {@link #useKernelChoices} gave it:
+   * lines of text, of which the first names GPU and library; empty where there is nothing. Grows
+   * with what is made on a device with {@code ,autotune}.
    */
   public synchronized String kernelChoices() {
     open();
@@ -133,7 +133,8 @@ public final class Device implements AutoCloseable {
    * timing them again, so that they give the same bits.
    *
    * @throws NativeException where the text is not understood, is of another GPU or library, or says
-   *     other than what this device has chosen; and on devices that time nothing, unless it is empty
+   *     other than what this device has chosen; and on devices that time nothing, unless it is
+   *     empty
    */
   public synchronized void useKernelChoices(String text) {
     Check.present("device", "kernel choices", text);

@@ -344,7 +344,9 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
     return checkpoint;
   }
 
-  /** The kernels that the run has chosen by timing them, as far as it is; empty where it has none. */
+  /**
+   * The kernels that the run has chosen by timing them, as far as it is; empty where it has none.
+   */
   public String kernelChoices() {
     return kernelChoices;
   }

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -197,7 +198,9 @@ class HandleTest {
 
   @Test
   void devicesByName() {
-    assertThrows(IllegalArgumentException.class, () -> Device.of("gpu"));
+    for (String name : List.of("gpu", "cpu,autotune", "auto,autotune", "cuda,autotune,tf32")) {
+      assertThrows(IllegalArgumentException.class, () -> Device.of(name), name);
+    }
     assertThrows(IllegalArgumentException.class, () -> Device.of(null));
     assertThrows(IllegalArgumentException.class, () -> Device.of("cpu", 0));
     try (Device reference = Device.of("reference", 3)) {

@@ -37,7 +37,8 @@ class AutotuneIT {
     Path runs = Files.createDirectories(folder.resolve("runs"));
     Map<String, String> second = Map.of(ENGINES, "1=3e-5,2=1e-5");
     Map<String, String> first = Map.of(ENGINES, "1=1e-6,2=1e-5");
-    Map<String, String> elsewhere = Map.of(ENGINES, "1=1e-6,2=1e-5", "GHOSTBATCH_FAKE_GPU", "other");
+    Map<String, String> elsewhere =
+        Map.of(ENGINES, "1=1e-6,2=1e-5", "GHOSTBATCH_FAKE_GPU", "other");
     CudaOnHost.run(natives, second, Program.class, "begin", runs.toString());
     CudaOnHost.run(natives, first, Program.class, "go on", runs.toString());
     CudaOnHost.run(natives, elsewhere, Program.class, "elsewhere", runs.toString());
@@ -147,7 +148,8 @@ class AutotuneIT {
     private void interrupted(String name) {
       Trainer[] made = new Trainer[1];
       try (RunFolder run = RunFolder.create(runs.resolve(name));
-          Trainer trainer = builder().listener(run).listener(at(7, () -> made[0].stop())).on(device)) {
+          Trainer trainer =
+              builder().listener(run).listener(at(7, () -> made[0].stop())).on(device)) {
         made[0] = trainer;
         assertTrue(trainer.fit(TRAIN, TEST).stopped());
       }
@@ -248,7 +250,8 @@ class AutotuneIT {
       // So does a folder without any.
       try (Device fresh = Device.of("cuda,autotune", 1)) {
         Path lost = runs.resolve("lost");
-        Checkpoint.files(lost.resolve(RunFolder.CHECKPOINTS)).forEach(file -> file.toFile().delete());
+        Checkpoint.files(lost.resolve(RunFolder.CHECKPOINTS))
+            .forEach(file -> file.toFile().delete());
         new Program(runs, fresh).resume(lost);
         assertSame(whole, lost);
       }
@@ -286,8 +289,7 @@ class AutotuneIT {
       Path again = runs.resolve("again");
       try (RunFolder run = RunFolder.resume(again);
           Trainer trainer = builder(run).on(device)) {
-        NativeException refused =
-            assertThrows(NativeException.class, () -> trainer.prepare(TRAIN));
+        NativeException refused = assertThrows(NativeException.class, () -> trainer.prepare(TRAIN));
         assertTrue(
             refused.getMessage().contains("kernel choices of other, cuDNN 9.19.0, got the host,"),
             refused.getMessage());

@@ -105,6 +105,9 @@ class RunFolderTest {
       assertEquals(TRAIN.fingerprint(), resolved.getString("data_fingerprint"));
       assertEquals(
           trainer.engine().implementation(0), resolved.getObject("kernels").getString("0"));
+      assertEquals("", RunFolder.kernelChoices(config));
+      resolved.put("kernel_choices", List.of("a GPU", 7));
+      assertThrows(IllegalArgumentException.class, () -> RunFolder.kernelChoices(config));
 
       try (Predictor predictor = Predictor.load(path, device)) {
         assertEquals(history.test().loss(), predictor.evaluate(TEST).loss(), 1e-5);

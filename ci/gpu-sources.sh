@@ -14,5 +14,5 @@ pack_hash() {
 # All that a stage's outcome depends on.
 verify_hash() {
   hash_of "$1" pom.xml CMakeLists.txt CMakePresets.json native java/{core,cli}/{pom.xml,src/main} \
-    benchmarks/{src/main,run,peers/pytorch_step.py} ci/gpu-{sources.sh,verify,losses}
+    benchmarks/{src/main,run,peers/pytorch_step.py} ci/gpu-{sources.sh,verify,losses,accuracy,data}
 }

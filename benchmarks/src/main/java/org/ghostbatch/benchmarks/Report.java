@@ -44,8 +44,8 @@ final class Report {
           + " begun and then waited for, a step is a whole update from Java. Rate: of the bytes"
           + " that must move, or the flops of the textbook. Copy: the device's own copy of as many"
           + " bytes, measured in the same turns, and the share of it that is reached. MiB: what a"
-          + " step takes of the GPU's memory. How long the GPU idles in a step cannot be seen from"
-          + " here.\n\n";
+          + " step takes of the GPU's memory. How long the GPU idles cannot be seen from here;"
+          + " ci/gpu-verify asks the driver.\n\n";
 
   /** Of memory, written down by sellers: bytes a second. */
   private static final double SOCKET = 12 * 38.4e9;

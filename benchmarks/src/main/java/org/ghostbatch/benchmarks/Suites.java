@@ -43,7 +43,10 @@ final class Suites {
     };
   }
 
-  /** What is measured on a GPU, where nobody is beside: batches that keep one busy. */
+  /**
+   * What is measured on a GPU, where nobody is beside: batches that keep one busy. Steps are those
+   * of {@code peers/pytorch_step.py}.
+   */
   static List<Case> onGpu(String suite) {
     List<Case> all = new ArrayList<>();
     if (suite.equals("step")) {
@@ -51,6 +54,7 @@ final class Suites {
       all.add(step("resnet44", 4096, "f32", "train", 128, 1));
       all.add(step("wrn-16-4", 1024, "bf16", "train", 128, 1));
       all.add(step("f1", 6000, "bf16", "train", 0, 1));
+      all.add(step("f1", 6000, "f32", "train", 0, 1));
       all.add(step("lenet", 4096, "bf16", "train", 0, 1));
       return all;
     }

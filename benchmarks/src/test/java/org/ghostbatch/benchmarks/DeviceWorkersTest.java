@@ -6,8 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.ghostbatch.io.Json;
 import org.ghostbatch.io.JsonObject;
 import org.junit.jupiter.api.Test;
@@ -87,10 +92,34 @@ class DeviceWorkersTest {
   }
 
   @Test
+  void pyTorchIsMeasuredOnTheSameSteps() throws IOException {
+    String script = Files.readString(Path.of("peers/pytorch_step.py"));
+    Matcher matcher =
+        Pattern.compile("^ {4}\\(\"([a-z0-9-]+)\", (\\d+), (\\d+), \"(\\w+)\"\\),$", Pattern.MULTILINE)
+            .matcher(script);
+    List<Case> theirs =
+        matcher
+            .results()
+            .map(
+                found ->
+                    new Case(
+                        "step",
+                        found.group(1),
+                        found.group(2),
+                        found.group(4),
+                        "train",
+                        Integer.parseInt(found.group(3)),
+                        1,
+                        ""))
+            .toList();
+    assertEquals(Suites.onGpu("step"), theirs);
+  }
+
+  @Test
   void suitesOfAGpuAreCasesThatItsWorkersTake() {
     for (String suite : List.of("step", "kernels")) {
       List<Case> cases = Suites.onGpu(suite);
-      assertEquals(suite.equals("step") ? 5 : 2 * (3 * 2 + 8 * 3), cases.size());
+      assertEquals(suite.equals("step") ? 6 : 2 * (3 * 2 + 8 * 3), cases.size());
       assertEquals(cases.size(), cases.stream().distinct().count());
       for (Case what : cases) {
         assertEquals(suite, what.suite());

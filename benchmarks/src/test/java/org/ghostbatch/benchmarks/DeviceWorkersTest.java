@@ -95,7 +95,8 @@ class DeviceWorkersTest {
   void pyTorchIsMeasuredOnTheSameSteps() throws IOException {
     String script = Files.readString(Path.of("peers/pytorch_step.py"));
     Matcher matcher =
-        Pattern.compile("^ {4}\\(\"([a-z0-9-]+)\", (\\d+), (\\d+), \"(\\w+)\"\\),$", Pattern.MULTILINE)
+        Pattern.compile(
+                "^ {4}\\(\"([a-z0-9-]+)\", (\\d+), (\\d+), \"(\\w+)\"\\),$", Pattern.MULTILINE)
             .matcher(script);
     List<Case> theirs =
         matcher

@@ -24,8 +24,8 @@ struct Allowed {
 class Context {
  public:
   Context(int32_t ordinal, const Cudnn& cudnn, const CublasLt& cublaslt, const Allowed& allowed)
-      : ordinal_(ordinal), allowed_(allowed), stream_(ordinal), cudnn_(cudnn, stream_.get()), cublaslt_(cublaslt),
-        choices_(gpu_name(ordinal) + ", " + cudnn.version()) {}
+      : ordinal_(ordinal), allowed_(allowed), stream_(ordinal), limits_(usable_limits()),
+        cudnn_(cudnn, stream_.get()), cublaslt_(cublaslt), choices_(gpu_name(ordinal) + ", " + cudnn.version()) {}
 
   int32_t ordinal() const { return ordinal_; }
   Stream stream() const { return stream_.get(); }
@@ -34,6 +34,8 @@ class Context {
   const Allowed& allowed() const { return allowed_; }
   /// For who holds the lock.
   EngineChoices& choices() const { return choices_; }
+  /// What own kernels may use: no clusters where GHOSTBATCH_CUDA_CLUSTERS is 0.
+  const BlockLimits& limits() const { return limits_; }
 
   /// Also makes the GPU that of the calling thread.
   std::unique_lock<std::recursive_mutex> lock() const {
@@ -58,9 +60,12 @@ class Context {
     Stream stream_;
   };
 
+  static BlockLimits usable_limits();
+
   int32_t ordinal_;
   Allowed allowed_;
   OwnStream stream_;
+  BlockLimits limits_;
   CudnnHandle cudnn_;
   CublasLtHandle cublaslt_;
   mutable EngineChoices choices_;

@@ -139,13 +139,14 @@ struct Sizes {
   int64_t norm_workspace = 0, losses, gathered, norms, sums, squares;
   std::vector<NormPlans> plans;  // an operation
 
-  explicit Sizes(const Compiled& c)
+  Sizes(const Compiled& c, const BlockLimits& limits)
       : state(c), slices(c), losses(c.spec.micro_batch * int64_t{sizeof(LossResult)}),
         gathered(2 * c.graph.statistics() * int64_t{sizeof(double)}), norms(0),
         sums(c.spans() ? 2 * c.widest_norm * int64_t{sizeof(double)} : 0),
         squares((vector::sum_workspace(std::max<int64_t>(1, c.lane_elements)) + 1) * int64_t{sizeof(double)}),
         plans(c.kernels.size()) {
     norm::Capacity capacity;
+    capacity.limits = limits;
     capacity.ghosts = static_cast<int32_t>(c.ghosts_per_micro_batch);
     const bool whole = c.spec.ghost > 0 && c.spec.ghost <= c.spec.micro_batch;
     capacity.ghost_rows = static_cast<int32_t>(whole ? c.spec.ghost : c.spec.micro_batch);
@@ -180,8 +181,8 @@ struct Sizes {
 class CudaEngine final : public Engine {
  public:
   CudaEngine(Device& device, const Context& context, SampleStore& samples, std::unique_ptr<Compiled> compiled)
-      : context_(context), store_(samples), c_(std::move(compiled)), sizes_(*c_), bytes_(c_->bytes(1) + sizes_.bytes()),
-        type_(c_->spec.type), profile_(c_->profile_entries(), 1) {
+      : context_(context), store_(samples), c_(std::move(compiled)), sizes_(*c_, context.limits()),
+        bytes_(c_->bytes(1) + sizes_.bytes()), type_(c_->spec.type), profile_(c_->profile_entries(), 1) {
     const DataType type = DataType::f32;
     parameters_.reset(Tensor::create(device, type, c_->graph.parameters()));
     if (c_->spec.backward) gradients_.reset(Tensor::create(device, type, c_->graph.parameters()));
@@ -888,7 +889,7 @@ Engine* make_engine(Device& device, const Context& context, SampleStore& samples
                     const EngineSpec& spec) {
   const auto lock = context.lock();
   auto compiled = std::make_unique<Compiled>(device, static_cast<const Graph&>(network), spec);
-  const int64_t more = Sizes(*compiled).bytes(), free = device.available_bytes();
+  const int64_t more = Sizes(*compiled, context.limits()).bytes(), free = device.available_bytes();
   if (compiled->bytes(1) + more > free) throw Error(compiled->cannot_fit(1, free, more));
   return new CudaEngine(device, context, samples, std::move(compiled));
 }
@@ -897,7 +898,7 @@ int64_t predict_engine_bytes(Device& device, const Context& context, const Netwo
                              const EngineSpec& spec) {
   const auto lock = context.lock();
   const Compiled compiled(device, static_cast<const Graph&>(network), spec);
-  return compiled.bytes(1) + Sizes(compiled).bytes();
+  return compiled.bytes(1) + Sizes(compiled, context.limits()).bytes();
 }
 
 }  // namespace ghostbatch::cuda

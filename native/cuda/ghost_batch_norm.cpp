@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 
 #include "cuda/kernels.h"
 
@@ -12,13 +13,17 @@ namespace {
 /// memory for both at once, and a plan costs less than the launch it is for.
 class CudaGhostBatchNorm final : public GhostBatchNorm {
  public:
-  CudaGhostBatchNorm(const Context& context, const GhostBatchNormSpec& spec) : GhostBatchNorm(spec), context_(context) {
+  CudaGhostBatchNorm(const Context& context, const GhostBatchNormSpec& spec)
+      : GhostBatchNorm(spec), context_(context), implementation_(kCudaKernels) {
+    const int32_t cluster = context.limits().cluster;
+    if (cluster > 0) implementation_ += text(", clusters of ", cluster);
     norm::Capacity whole;
     whole.ghost_rows = static_cast<int32_t>(spec_.batch);
+    whole.limits = context_.limits();
     norm::make_plan(spec_, whole, norm::Pass::backward);  // for its checks
   }
 
-  const char* implementation() const override { return kCudaKernels; }
+  const char* implementation() const override { return implementation_.c_str(); }
 
  private:
   void do_forward(const View& src, const View& gamma, const View& beta, const View* residual, const View& dst,
@@ -140,6 +145,7 @@ class CudaGhostBatchNorm final : public GhostBatchNorm {
   norm::Plan prepare(norm::Pass pass, const norm::Step& step, const int32_t* offsets, norm::Tensors& tensors) const {
     norm::Capacity capacity;
     capacity.ghosts = step.ghosts;
+    capacity.limits = context_.limits();
     for (int32_t ghost = 0; ghost < step.ghosts; ++ghost) {
       capacity.ghost_rows = std::max(capacity.ghost_rows, offsets[ghost + 1] - offsets[ghost]);
     }
@@ -169,6 +175,7 @@ class CudaGhostBatchNorm final : public GhostBatchNorm {
   static constexpr int64_t kOffsets = 64;  // bytes before the offsets, for a Step
 
   const Context& context_;
+  std::string implementation_;
   // None before the first call, as engines need but plans; then as large as the largest call.
   mutable DeviceMemory state_;  // Step and offsets
   mutable DeviceMemory workspace_;

@@ -7,7 +7,17 @@
 // Streamed: `pieces` blocks a ghost and group write their sums; blocks of a second kernel add them up in order, and
 // read x again. Ghosts go in waves that L2 holds from the first reading to the second, and the second kernel of a wave
 // runs beside the first of the next one in one launch: so x comes from device memory once. Resident: where a ghost's
-// group fits into shared memory, one block reads it, keeps it there, and one launch does it all.
+// group fits into shared memory, one block reads it, keeps it there, and one launch does it all. In clusters: the same
+// by 2 to 16 blocks a ghost and group, each of which keeps its piece; they read one another's sums from shared memory,
+// in order of their ranks. What they cannot keep they read again, from L2: as much as a wave would, at most.
+//
+// Which of these: of 4.3 TB/s a multiprocessor has 33 KB a us, and memory answers within 0.8 us, so 26 KB must be on
+// the way to each at any time: four accesses of 16 bytes of 512 threads, or eight of 256, some of them to L2 alone. A
+// block that keeps what it reads reads first and writes then, with nothing on the way at its beginning, its barriers
+// and its end: some 3 us beside the 4 + 4 that 128 KiB take to be read and written. Two on a multiprocessor fill one
+// another's gaps, hence pieces that leave room for a second block, of narrower groups if need be, but not below what
+// memory gives at once (64 bytes; a sector, 32, where nothing else fits). A launch of a wave costs about as much, and
+// waves read twice from L2. docs/gpu.md has what both would take, on paper.
 //
 // Moves, with x of b bytes: forward reads x (and the residual), writes dst: 2b (3b). Backward reads x and diff_dst
 // (dst, diff_dst2), writes diff_src (diff_residual): 3b (6b). Streamed, L2 serves another b (2b). At 4.3 TB/s the floor
@@ -31,11 +41,16 @@ constexpr int kColumns = 8;               // packs of a group, at most: a cache 
 constexpr int kChannels = 64;             // of a group, at most
 constexpr int kTerms = 64;                // of a sum in f32, before it is added in double
 constexpr int kGuess = 8;                 // places whose mean is the shift
+constexpr int kLoads = 4;                 // places that a thread loads at a time, of blocks that are many
+constexpr int kGradientLoads = 2;         // in backward, from two tensors or more
 constexpr int kSliceWidth = 8;            // channels of a block that adds up parts
 constexpr int kPiecePlaces = 16;          // of a thread: enough to be worth a block's beginning and end
 constexpr int64_t kWaveBytes = 16 << 20;  // read twice by a wave: with the next wave's and what is written, L2's 50 MB
 constexpr int64_t kResidentBytes = 16 << 10;  // that one block moves while others could not move much more
 constexpr int64_t kMultiprocessors = 128;     // that want a block
+constexpr int64_t kReservedBytes = 1 << 10;   // of shared memory, by CUDA, for each block
+constexpr int kDramColumns = 4;               // packs that device memory gives at once
+constexpr int kSectorColumns = 2;             // and L2
 constexpr int64_t kMostPlaces = 1 << 30;      // that 32 bits count with ease
 
 /// What changes from step to step, in device memory.
@@ -47,10 +62,10 @@ struct Step {
 
 /// What a plan is made for, beside the spec.
 struct Capacity {
-  int32_t ghosts = 1;               // the most there can be
-  int32_t ghost_rows = 1;           // of the largest; a larger one is slower, not wrong
-  bool aligned = true;              // all activations to 16 bytes
-  int64_t shared_bytes = 99 << 10;  // that a block may have; every GPU from compute capability 8.0 on gives these
+  int32_t ghosts = 1;      // the most there can be
+  int32_t ghost_rows = 1;  // of the largest; a larger one is slower, not wrong
+  bool aligned = true;     // all activations to 16 bytes
+  BlockLimits limits;
 };
 
 /// How a norm is cut into blocks: by spec and capacity alone.
@@ -66,12 +81,15 @@ struct Plan {
   int32_t pieces, piece_places;  // blocks a ghost and group; places of each but the last, at least
   int32_t wave;                  // ghosts
   int32_t held;                  // places that a block keeps in shared memory; 0: streamed
+  bool clusters;                 // the pieces of a ghost and group are blocks of one cluster
 
+  /// Sums that are written for a ghost and group: a cluster's are one.
+  GHOSTBATCH_HD int32_t parts() const { return clusters ? 1 : pieces; }
   /// Blocks of a kernel over so many ghosts.
   int32_t blocks(int32_t of_ghosts) const { return of_ghosts * pieces * groups; }
-  /// Of device memory, for the sums of pieces: [ghosts, pieces, 2, C] in f64, and shifts [ghosts, C] in f32.
+  /// Of device memory, for the sums of pieces: [ghosts, parts, 2, C] in f64, and shifts [ghosts, C] in f32.
   int64_t workspace_bytes() const {
-    return int64_t{ghosts} * channels * (pieces * 2 * int64_t{sizeof(double)} + int64_t{sizeof(float)});
+    return int64_t{ghosts} * channels * (parts() * 2 * int64_t{sizeof(double)} + int64_t{sizeof(float)});
   }
 };
 
@@ -86,7 +104,7 @@ GHOSTBATCH_HD constexpr N larger(N a, N b) {
 
 /// Where the sums of pieces lie in the workspace.
 GHOSTBATCH_HD inline double* parts_of(const Plan& plan, void* workspace, int64_t ghost) {
-  return static_cast<double*>(workspace) + ghost * plan.pieces * 2 * plan.channels;
+  return static_cast<double*>(workspace) + ghost * plan.parts() * 2 * plan.channels;
 }
 GHOSTBATCH_HD inline float* shifts_of(const Plan& plan, void* workspace, int64_t ghost) {
   return reinterpret_cast<float*>(parts_of(plan, workspace, plan.ghosts)) + ghost * plan.channels;
@@ -252,12 +270,11 @@ GHOSTBATCH_HD void guess_mean(const Plan& plan, const Work& work, const T* src, 
   }
 }
 
-/// Sums of the deviations from `shift` and of their squares over a thread's places, which are kept in `held` [held,
-/// columns] where the plan holds any.
-template <bool kHold, typename T, int kWidth>
+/// Sums of the deviations from `shift` and of their squares over a thread's places, kBatch of which it loads at a time.
+/// The first of the piece are kept in `held` [held, columns] where the plan holds any.
+template <int kBatch, bool kHold, typename T, int kWidth>
 GHOSTBATCH_HD void sum_deviations(const Plan& plan, const Work& work, const T* src, const float (&shift)[kWidth],
                                   Sums<kWidth>& sums, int32_t thread, Pack<T, kWidth>* held) {
-  constexpr int kBatch = 4;  // loads in flight
   const int32_t lines = plan.lines;
   const int64_t stride = int64_t{lines} * plan.channels;
   const T* const x = src + work.offset(plan);
@@ -274,7 +291,7 @@ GHOSTBATCH_HD void sum_deviations(const Plan& plan, const Work& work, const T* s
       for (int b = 0; b < kBatch; ++b) {
         const int32_t at = place + b * lines;
         if (at >= end) continue;
-        if (kHold && at < plan.held) held[at * plan.columns + work.column] = packs[b];
+        if (kHold && at - work.first < plan.held) held[(at - work.first) * plan.columns + work.column] = packs[b];
         for (int j = 0; j < kWidth; ++j) {
           const float d = to_float(packs[b].v[j]) - shift[j];
           sum[j] += d;
@@ -286,11 +303,11 @@ GHOSTBATCH_HD void sum_deviations(const Plan& plan, const Work& work, const T* s
   }
 }
 
-/// dst of a thread's places, of which the first `held_places` are in `held`.
+/// dst of a thread's places, of which the first `held_places` of the piece are in `held`.
 template <bool kHold, typename T, int kWidth>
 GHOSTBATCH_HD void normalize_places(const Plan& plan, const Work& work, const T* src, const T* residual, T* dst,
                                     const Parameters& parameters, int32_t held_places, const Pack<T, kWidth>* held) {
-  constexpr int kBatch = 4;
+  constexpr int kBatch = kLoads;
   const int32_t lines = plan.lines;
   const int64_t stride = int64_t{lines} * plan.channels, offset = work.offset(plan);
   float mean[kWidth], factor[kWidth], beta[kWidth];
@@ -306,8 +323,8 @@ GHOSTBATCH_HD void normalize_places(const Plan& plan, const Work& work, const T*
     for (int b = 0; b < kBatch; ++b) {
       const int32_t at = place + b * lines;
       const int64_t step = at < work.last ? b * stride : 0;
-      x[b] = kHold && at < held_places ? held[at * plan.columns + work.column]
-                                       : load_pack<T, kWidth>(src + from + step, plan.streams);
+      x[b] = kHold && at - work.first < held_places ? held[(at - work.first) * plan.columns + work.column]
+                                                    : load_pack<T, kWidth>(src + from + step, plan.streams);
       added[b] = residual == nullptr ? x[b] : load_pack<T, kWidth>(residual + from + step, plan.streams);
     }
     for (int b = 0; b < kBatch; ++b) {
@@ -335,13 +352,14 @@ struct Gradients {
   T* diff_src;
 };
 
-/// Sums of g and of g (x - mean) over a thread's places. x and g are kept in `held` [2, held, columns] where the plan
-/// holds any; g is written to diff_residual.
-template <bool kHold, typename T, int kWidth>
+/// Sums of g and of g (x - mean) over a thread's places. x and g of the first of the piece are kept in `held` [2, held,
+/// columns] where the plan holds any; g is written to diff_residual. `kAhead`: for blocks that are few, and have no
+/// registers for more loads at a time, L2 is asked for what they load next.
+template <bool kAhead, bool kHold, typename T, int kWidth>
 GHOSTBATCH_HD void sum_gradients(const Plan& plan, const Work& work, const Gradients<T>& of,
                                  const Parameters& parameters, Sums<kWidth>& sums, int32_t thread,
                                  Pack<T, kWidth>* held) {
-  constexpr int kBatch = 2;
+  constexpr int kBatch = kGradientLoads;
   const int32_t lines = plan.lines;
   const int64_t stride = int64_t{lines} * plan.channels, offset = work.offset(plan);
   const bool mask = plan.relu && of.dst == nullptr;
@@ -366,6 +384,14 @@ GHOSTBATCH_HD void sum_gradients(const Plan& plan, const Work& work, const Gradi
         second[b] = of.diff_dst2 == nullptr ? g[b] : load_pack<T, kWidth>(of.diff_dst2 + at, plan.streams);
         y[b] = of.dst == nullptr ? g[b] : load_pack<T, kWidth>(of.dst + at, plan.streams);
       }
+      for (int b = kBatch; kAhead && b < 2 * kBatch; ++b) {
+        if (place + b * lines >= work.last) continue;
+        const int64_t at = from + b * stride;
+        prefetch(of.src + at);
+        prefetch(of.diff_dst + at);
+        if (of.diff_dst2 != nullptr) prefetch(of.diff_dst2 + at);
+        if (of.dst != nullptr) prefetch(of.dst + at);
+      }
       for (int b = 0; b < kBatch; ++b) {
         const int32_t at = place + b * lines;
         if (at >= end) continue;
@@ -381,9 +407,10 @@ GHOSTBATCH_HD void sum_gradients(const Plan& plan, const Work& work, const Gradi
           out.v[j] = from_float<T>(value);
         }
         if (of.diff_residual != nullptr) store_pack(of.diff_residual + from + b * stride, out);
-        if (kHold && at < plan.held) {
-          held[at * plan.columns + work.column] = x[b];
-          held[(plan.held + at) * plan.columns + work.column] = out;
+        if (kHold && at - work.first < plan.held) {
+          Pack<T, kWidth>* const here = held + (at - work.first) * plan.columns + work.column;
+          here[0] = x[b];
+          here[plan.held * plan.columns] = out;
         }
       }
     }
@@ -400,12 +427,12 @@ GHOSTBATCH_HD inline void set_gradient(const Plan& plan, const Work& work, const
   parameters.shift[c] = step.running != 0 ? 0 : static_cast<float>(-share * sum_g);
 }
 
-/// diff_src of a thread's places, of which the first `held` are in shared memory. g is diff_residual where there is
-/// one.
+/// diff_src of a thread's places, of which the first `held` of the piece are in shared memory. g is diff_residual where
+/// there is one.
 template <bool kHold, typename T, int kWidth>
 GHOSTBATCH_HD void apply_gradient(const Plan& plan, const Work& work, const Gradients<T>& of,
                                   const Parameters& parameters, const Pack<T, kWidth>* held) {
-  constexpr int kBatch = 2;
+  constexpr int kBatch = kGradientLoads;
   const int32_t lines = plan.lines;
   const int64_t stride = int64_t{lines} * plan.channels, offset = work.offset(plan);
   const bool mask = plan.relu && of.diff_residual == nullptr;  // again on what is held: it stays as it is
@@ -425,9 +452,10 @@ GHOSTBATCH_HD void apply_gradient(const Plan& plan, const Work& work, const Grad
     for (int b = 0; b < kBatch; ++b) {
       const int32_t at = place + b * lines;
       const int64_t step = at < work.last ? b * stride : 0;
-      const bool here = kHold && at < smaller(plan.held, work.last);
-      x[b] = here ? held[at * plan.columns + work.column] : load_pack<T, kWidth>(of.src + from + step, plan.streams);
-      g[b] = here ? held[(plan.held + at) * plan.columns + work.column]
+      const bool here = kHold && at - work.first < plan.held && at < work.last;
+      const int32_t slot = (at - work.first) * plan.columns + work.column;
+      x[b] = here ? held[slot] : load_pack<T, kWidth>(of.src + from + step, plan.streams);
+      g[b] = here ? held[plan.held * plan.columns + slot]
                   : load_pack<T, kWidth>(gradient + from + step, plan.streams && of.diff_residual == nullptr);
     }
     for (int b = 0; b < kBatch; ++b) {
@@ -477,7 +505,7 @@ struct SumStatistics {
         float* const shifts = shifts_of(plan, workspace, work.ghost) + work.channel + work.column * kWidth;
         for (int j = 0; j < kWidth; ++j) shifts[j] = shift[j];
       }
-      sum_deviations<false>(plan, work, src, shift, sums, place.thread, static_cast<Pack<T, kWidth>*>(nullptr));
+      sum_deviations<kLoads, false>(plan, work, src, shift, sums, place.thread, static_cast<Pack<T, kWidth>*>(nullptr));
     } else if constexpr (kPhase <= kFolds) {
       sums.template fold<kPhase - 1>(plan, work, place.thread);
     } else if (work.present && place.thread < work.channels) {
@@ -563,8 +591,8 @@ struct SumGradients {
       statistics.parameters(plan, work, step->running != 0, c, shared.parameters);
     } else if constexpr (kPhase == 1) {
       if (!work.busy) return;
-      sum_gradients<false>(plan, work, tensors, shared.parameters, shared.sums, place.thread,
-                           static_cast<Pack<T, kWidth>*>(nullptr));
+      sum_gradients<false, false>(plan, work, tensors, shared.parameters, shared.sums, place.thread,
+                                  static_cast<Pack<T, kWidth>*>(nullptr));
     } else if constexpr (kPhase <= kFolds + 1) {
       shared.sums.template fold<kPhase - 2>(plan, work, place.thread);
     } else if (work.present && c < work.channels) {
@@ -623,10 +651,29 @@ GHOSTBATCH_HD Pack<T, kWidth>* held_behind(Shared& shared) {
   return reinterpret_cast<Pack<T, kWidth>*>(reinterpret_cast<unsigned char*>(&shared) + sizeof(Shared));
 }
 
-/// Forward of a ghost and group in one block.
-template <typename T, int kWidth>
+/// The place of a block whose cluster is all pieces of one ghost and group: as work_of counts blocks.
+GHOSTBATCH_HD inline Place place_in_grid(const Plan& plan, Place place) {
+  const int32_t cluster = place.block / plan.pieces;
+  place.block = (cluster / plan.groups * plan.pieces + place.rank) * plan.groups + cluster % plan.groups;
+  return place;
+}
+
+/// Sums of the block's channel c over all blocks of the cluster, in order of their ranks.
+template <class Shared>
+GHOSTBATCH_HD void add_ranks(Place place, const Shared& shared, int32_t c, double& first, double& second) {
+  first = second = 0;
+  for (int32_t rank = 0; rank < place.ranks; ++rank) {
+    const Shared& other = shared_of(rank, place, shared);
+    first += other.sums.first(c);
+    second += other.sums.second(c);
+  }
+}
+
+/// Forward of a ghost and group in one block, or in the blocks of one cluster.
+template <typename T, int kWidth, bool kClusters = false>
 struct ResidentForward {
   static constexpr int kThreads = norm::kThreads, kPhases = kFolds + 3;
+  static constexpr int kMeet = kClusters ? kFolds : -1, kLeave = kFolds + 1;
   static constexpr int kTensors = 1;
   struct alignas(kPackBytes) Shared {
     Sums<kWidth> sums;
@@ -649,14 +696,14 @@ struct ResidentForward {
     Pack<T, kWidth>* const held = held_behind<T, kWidth>(shared);
     if constexpr (kPhase == 0) {
       state.step = *step;
-      work = work_of(plan, state.step, offsets, 0, place);
+      work = work_of(plan, state.step, offsets, 0, kClusters ? place_in_grid(plan, place) : place);
       if (!work.busy || state.step.running != 0) return;
       float shift[kWidth];
       guess_mean(plan, work, src, shift);
       if (work.line == 0) {
         for (int j = 0; j < kWidth; ++j) shared.parameters.shift[work.column * kWidth + j] = shift[j];
       }
-      sum_deviations<true>(plan, work, src, shift, shared.sums, place.thread, held);
+      sum_deviations<kClusters ? 2 * kLoads : kLoads, true>(plan, work, src, shift, shared.sums, place.thread, held);
     } else if constexpr (kPhase <= kFolds) {
       if (state.step.running == 0) shared.sums.template fold<kPhase - 1>(plan, work, place.thread);
     } else if constexpr (kPhase == kFolds + 1) {
@@ -664,20 +711,22 @@ struct ResidentForward {
       if (state.step.running != 0) {
         statistics.parameters(plan, work, true, c, shared.parameters);
       } else {
-        statistics.finish(plan, work, shared.parameters.shift[c], shared.sums.first(c), shared.sums.second(c), c,
-                          shared.parameters);
+        double sum = shared.sums.first(c), squares = shared.sums.second(c);
+        if constexpr (kClusters) add_ranks(place, shared, c, sum, squares);
+        statistics.finish(plan, work, shared.parameters.shift[c], sum, squares, c, shared.parameters);
       }
     } else if (work.busy) {
-      const int32_t places = state.step.running != 0 ? 0 : smaller(plan.held, work.last);
+      const int32_t places = state.step.running != 0 ? 0 : smaller(plan.held, work.last - work.first);
       normalize_places<true>(plan, work, src, residual, dst, shared.parameters, places, held);
     }
   }
 };
 
-/// Backward of a ghost and group in one block; its sums are a part of the workspace.
-template <typename T, int kWidth>
+/// Backward of a ghost and group in one block, or in the blocks of one cluster; its sums are a part of the workspace.
+template <typename T, int kWidth, bool kClusters = false>
 struct ResidentBackward {
   static constexpr int kThreads = norm::kThreads, kPhases = kFolds + 4;
+  static constexpr int kMeet = kClusters ? kFolds + 1 : -1, kLeave = kFolds + 2;
   static constexpr int kTensors = 2;
   struct alignas(kPackBytes) Shared {
     Sums<kWidth> sums;
@@ -699,19 +748,24 @@ struct ResidentBackward {
     Pack<T, kWidth>* const held = held_behind<T, kWidth>(shared);
     if constexpr (kPhase == 0) {
       state.step = *step;
-      work = work_of(plan, state.step, offsets, 0, place);
+      work = work_of(plan, state.step, offsets, 0, kClusters ? place_in_grid(plan, place) : place);
       if (!work.present || c >= work.channels) return;
       statistics.parameters(plan, work, state.step.running != 0, c, shared.parameters);
     } else if constexpr (kPhase == 1) {
-      if (work.busy) sum_gradients<true>(plan, work, tensors, shared.parameters, shared.sums, place.thread, held);
+      if (!work.busy) return;
+      sum_gradients<kClusters, true>(plan, work, tensors, shared.parameters, shared.sums, place.thread, held);
     } else if constexpr (kPhase <= kFolds + 1) {
       shared.sums.template fold<kPhase - 2>(plan, work, place.thread);
     } else if constexpr (kPhase == kFolds + 2) {
       if (!work.present || c >= work.channels) return;
-      const double sum_g = shared.sums.first(c), sum_g_xhat = shared.sums.second(c) * shared.parameters.rstd[c];
-      double* const part = parts_of(plan, workspace, work.ghost) + work.channel;
-      part[c] = sum_g;
-      part[plan.channels + c] = sum_g_xhat;
+      double sum_g = shared.sums.first(c), sum_g_deviation = shared.sums.second(c);
+      if constexpr (kClusters) add_ranks(place, shared, c, sum_g, sum_g_deviation);
+      const double sum_g_xhat = sum_g_deviation * shared.parameters.rstd[c];
+      if (work.piece == 0) {
+        double* const part = parts_of(plan, workspace, work.ghost) + work.channel;
+        part[c] = sum_g;
+        part[plan.channels + c] = sum_g_xhat;
+      }
       set_gradient(plan, work, state.step, statistics.gamma[work.channel + c], sum_g, sum_g_xhat, c, shared.parameters);
     } else if (work.busy) {
       apply_gradient<true>(plan, work, tensors, shared.parameters, held);
@@ -724,13 +778,21 @@ int64_t resident_bytes(const Kernel& kernel) {
   return sizeof(typename Kernel::Shared) +
          int64_t{kPackBytes} * Kernel::kTensors * kernel.plan.held * kernel.plan.columns;
 }
-template <typename T, int kWidth>
-int64_t shared_bytes(const ResidentForward<T, kWidth>& kernel) {
+template <typename T, int kWidth, bool kClusters>
+int64_t shared_bytes(const ResidentForward<T, kWidth, kClusters>& kernel) {
+  return resident_bytes(kernel);
+}
+template <typename T, int kWidth, bool kClusters>
+int64_t shared_bytes(const ResidentBackward<T, kWidth, kClusters>& kernel) {
   return resident_bytes(kernel);
 }
 template <typename T, int kWidth>
-int64_t shared_bytes(const ResidentBackward<T, kWidth>& kernel) {
-  return resident_bytes(kernel);
+int32_t blocks_of_cluster(const ResidentForward<T, kWidth, true>& kernel) {
+  return kernel.plan.pieces;
+}
+template <typename T, int kWidth>
+int32_t blocks_of_cluster(const ResidentBackward<T, kWidth, true>& kernel) {
+  return kernel.plan.pieces;
 }
 
 /// What parts [count, 2, C] add up to, in order: gradients of beta and gamma, sums [2, C], or, with `shift`, mean and
@@ -869,21 +931,87 @@ inline void set_columns(Plan& plan, int32_t most) {
   plan.lines = kThreads / plan.columns;
 }
 
-/// Makes the plan resident where ghosts of so many places fit.
-inline void hold(Plan& plan, const Capacity& capacity, int64_t places, int64_t tensors) {
-  const int64_t room = plan.type == DataType::bf16 ? sizeof(typename ResidentBackward<uint16_t, 8>::Shared)
-                                                   : sizeof(typename ResidentBackward<float, 4>::Shared);
+/// What a block that keeps places has beside them.
+inline int64_t bytes_beside(DataType type) {
+  return type == DataType::bf16 ? sizeof(typename ResidentBackward<uint16_t, 8>::Shared)
+                                : sizeof(typename ResidentBackward<float, 4>::Shared);
+}
+
+/// Makes the plan resident where ghosts of so many places fit into `shared_bytes` of a block.
+inline void hold(Plan& plan, int64_t shared_bytes, int64_t places, int64_t tensors) {
   // The widest groups that fit, or narrower ones until there are blocks enough for two on every multiprocessor.
-  for (int32_t columns = kColumns; columns >= 2; columns /= 2) {
+  for (int32_t columns = kColumns; columns >= kSectorColumns; columns /= 2) {
     Plan narrow = plan;
     set_columns(narrow, columns);
     const int64_t bytes = places * narrow.columns * kPackBytes * tensors;
     const int64_t blocks = int64_t{narrow.groups} * plan.ghosts;
-    if (room + bytes > capacity.shared_bytes || (blocks < kMultiprocessors && bytes > kResidentBytes)) continue;
+    if (bytes_beside(plan.type) + bytes > shared_bytes || (blocks < kMultiprocessors && bytes > kResidentBytes)) {
+      continue;
+    }
     plan = narrow;
     plan.held = static_cast<int32_t>(places);
     if (blocks >= 2 * kMultiprocessors) return;
   }
+}
+
+/// Places of a thread's line that a block of `shared_bytes` can keep.
+inline int64_t room_for(const Plan& plan, int64_t shared_bytes, int64_t tensors) {
+  const int64_t line = int64_t{plan.lines} * plan.columns * kPackBytes * tensors;
+  return larger<int64_t>(0, shared_bytes - bytes_beside(plan.type)) / line * plan.lines;
+}
+
+/// Makes the plan one of clusters where pieces of ghosts of so many places fit into `shared_bytes` of a block, in
+/// groups of at least so many columns: the smallest that do, and of these the widest groups, but enough blocks.
+inline bool cluster(Plan& plan, const Capacity& capacity, int64_t shared_bytes, int32_t least_columns, int64_t places,
+                    int64_t tensors) {
+  for (int32_t blocks = 2; blocks <= capacity.limits.cluster; blocks *= 2) {
+    for (int32_t columns = kColumns; columns >= least_columns; columns /= 2) {
+      Plan narrow = plan;
+      set_columns(narrow, columns);
+      const int64_t piece = divide_up<int64_t>(divide_up<int64_t>(places, blocks), narrow.lines) * narrow.lines;
+      const bool enough = int64_t{narrow.groups} * plan.ghosts * blocks >= kMultiprocessors ||
+                          piece * narrow.columns * kPackBytes * tensors <= kResidentBytes;
+      if (piece > room_for(narrow, shared_bytes, tensors) || !enough) continue;
+      plan = narrow;
+      plan.pieces = blocks;
+      plan.held = static_cast<int32_t>(piece);
+      plan.clusters = true;
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Likewise by the largest clusters where ghosts do not fit, but L2 keeps the rest of those that run at once.
+inline void cluster_in_part(Plan& plan, const Capacity& capacity, int64_t places, int64_t tensors) {
+  const int32_t blocks = capacity.limits.cluster;
+  Plan narrow = plan;
+  set_columns(narrow, kSectorColumns);
+  const int64_t room = room_for(narrow, capacity.limits.shared_bytes, tensors);
+  const int64_t clusters = int64_t{narrow.groups} * plan.ghosts;
+  const int64_t at_once = smaller<int64_t>(divide_up<int64_t>(kMultiprocessors, blocks), clusters);
+  const int64_t rest = (places - room * blocks) * narrow.columns * kPackBytes * tensors;
+  if (room == 0 || clusters * blocks < kMultiprocessors || rest * at_once > kWaveBytes) return;
+  plan = narrow;
+  plan.pieces = blocks;
+  plan.held = static_cast<int32_t>(room);
+  plan.clusters = true;
+}
+
+/// Makes the plan one that keeps what it reads, if it can: in blocks of which two share a multiprocessor, or which take
+/// one each.
+inline void hold_or_cluster(Plan& plan, const Capacity& capacity, int64_t places, int64_t tensors) {
+  const int64_t whole = capacity.limits.shared_bytes;
+  if (capacity.limits.cluster < 2) return hold(plan, whole, places, tensors);
+  const int64_t half = (whole + kReservedBytes) / 2 - kReservedBytes;
+  hold(plan, half, places, tensors);
+  if (plan.held > 0) return;
+  for (const int64_t shared_bytes : {half, whole}) {
+    for (const int32_t columns : {kDramColumns, kSectorColumns}) {
+      if (cluster(plan, capacity, shared_bytes, columns, places, tensors)) return;
+    }
+  }
+  cluster_in_part(plan, capacity, places, tensors);
 }
 
 /// How a norm runs: a fixed table by spec and capacity. Error where a launch cannot have as many blocks.
@@ -909,10 +1037,10 @@ inline Plan make_plan(const GhostBatchNormSpec& spec, const Capacity& capacity, 
   const int64_t ghost_bytes = places * plan.channels * size * tensors;
   plan.wave = static_cast<int32_t>(larger<int64_t>(1, smaller<int64_t>(kWaveBytes / ghost_bytes, plan.ghosts)));
   plan.streams = plan.wave < plan.ghosts;
-  if (pass != Pass::span && plan.width > 1) hold(plan, capacity, places, tensors);
+  plan.pieces = 1;
+  if (pass != Pass::span && plan.width > 1) hold_or_cluster(plan, capacity, places, tensors);
   if (plan.held > 0) {
-    plan.pieces = 1;
-    plan.piece_places = plan.lines;
+    plan.piece_places = plan.lines;  // at least: pieces are what a ghost has, cut evenly
   } else {
     set_columns(plan, plan.width > 1 ? kColumns : kChannels);
     // The parts that each block adds up, 16 bytes a channel, stay within a quarter of what it reads.
@@ -951,12 +1079,8 @@ struct Passes {
 
   void forward() const {
     if constexpr (kWidth > 1) {
-      if (plan.held > 0) {
-        run(ResidentForward<T, kWidth>{plan, tensors.step, tensors.offsets, src(), residual(), dst(),
-                                       tensors.statistics},
-            plan.blocks(plan.ghosts));
-        return;
-      }
+      if (plan.held > 0 && plan.clusters) return run_resident_forward<true>();
+      if (plan.held > 0) return run_resident_forward<false>();
     }
     for (int32_t ghost = 0; ghost < plan.ghosts + plan.wave; ghost += plan.wave) {
       run_forward(wave(ghost - plan.wave), tensors.workspace, wave(ghost));
@@ -969,9 +1093,11 @@ struct Passes {
     const AddParts total = add_parts(&tensors.step->ghosts, nullptr);
     if constexpr (kWidth > 1) {
       if (plan.held > 0) {
-        run(ResidentBackward<T, kWidth>{plan, tensors.step, tensors.offsets, gradients(), tensors.statistics,
-                                        tensors.workspace},
-            plan.blocks(plan.ghosts));
+        if (plan.clusters) {
+          run_resident_backward<true>();
+        } else {
+          run_resident_backward<false>();
+        }
         run(total, total.blocks());
         return;
       }
@@ -1014,6 +1140,18 @@ struct Passes {
     if (first < 0 || first >= plan.ghosts) return {};
     return {first, smaller(plan.wave, plan.ghosts - first)};
   }
+  template <bool kClusters>
+  void run_resident_forward() const {
+    run(ResidentForward<T, kWidth, kClusters>{plan, tensors.step, tensors.offsets, src(), residual(), dst(),
+                                              tensors.statistics},
+        plan.blocks(plan.ghosts));
+  }
+  template <bool kClusters>
+  void run_resident_backward() const {
+    run(ResidentBackward<T, kWidth, kClusters>{plan, tensors.step, tensors.offsets, gradients(), tensors.statistics,
+                                               tensors.workspace},
+        plan.blocks(plan.ghosts));
+  }
   void run_forward(Ghosts normalized, void* workspace, Ghosts summed) const {
     const Normalize<T, kWidth> normalize{plan,  tensors.step,       tensors.offsets, src(),           residual(),
                                          dst(), tensors.statistics, workspace,       normalized.first};
@@ -1037,7 +1175,7 @@ struct Passes {
     return {plan.channels,
             parts,
             count,
-            plan.pieces,
+            plan.parts(),
             nullptr,
             tensors.offsets,
             plan.spatial,

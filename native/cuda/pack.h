@@ -51,6 +51,16 @@ GHOSTBATCH_HD inline Pack<T, kCount> load_pack(const T* from, bool last = false)
   return *as_pack<const Pack<T, kCount>>(from);
 }
 
+/// Asks L2 for what lies there; nothing waits for it.
+template <typename T>
+GHOSTBATCH_HD inline void prefetch(const T* from) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+#else
+  static_cast<void>(from);
+#endif
+}
+
 /// Writes them; what is not read again soon (`last`) leaves the caches first.
 template <typename T, int kCount>
 GHOSTBATCH_HD inline void store_pack(T* to, const Pack<T, kCount>& pack, bool last = false) {

@@ -46,8 +46,63 @@ class Event {
  private:
   cudaEvent_t event_ = nullptr;
 };
+int attribute_of_device(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "its GPU");
+  check(cudaDeviceGetAttribute(&value, attribute, device), "a GPU's attributes");
+  return value;
+}
+
+/// Stands for kernels that run in clusters.
+__global__ void __launch_bounds__(256) in_a_cluster() {}
+
+/// Multiprocessors that clusters of `blocks` keep busy, each block with so much shared memory; 0 where there are none.
+int busy_multiprocessors(int32_t blocks, int64_t shared_bytes) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = static_cast<unsigned>(blocks);
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(256);
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  const cudaError_t error =
+      cudaOccupancyMaxActiveClusters(&clusters, reinterpret_cast<const void*>(in_a_cluster), &config);
+  if (error == cudaSuccess) return clusters * blocks;
+  cudaGetLastError();  // this GPU takes no such clusters
+  return 0;
+}
+
+/// Blocks of the largest cluster that leaves at most a quarter of the multiprocessors idle.
+int32_t largest_cluster(int64_t shared_bytes) {
+  constexpr int kCapability = 90;  // kernels that are compiled for less have no clusters, whatever the GPU
+  const void* const kernel = reinterpret_cast<const void*>(in_a_cluster);
+  cudaFuncAttributes compiled{};
+  check(cudaFuncGetAttributes(&compiled, kernel), "a kernel's attributes");
+  if (compiled.ptxVersion < kCapability || attribute_of_device(cudaDevAttrClusterLaunch) == 0) return 0;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+        "a kernel's shared memory");
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) != cudaSuccess) {
+    cudaGetLastError();  // 8 blocks are the most then
+  }
+  const int multiprocessors = attribute_of_device(cudaDevAttrMultiProcessorCount);
+  for (int32_t blocks = 16; blocks > 1; blocks /= 2) {
+    if (4 * busy_multiprocessors(blocks, shared_bytes) >= 3 * multiprocessors) return blocks;
+  }
+  return 0;
+}
 
 }  // namespace
+
+BlockLimits block_limits() {
+  BlockLimits limits;
+  limits.shared_bytes = attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  limits.cluster = largest_cluster(limits.shared_bytes);
+  return limits;
+}
 
 void set_device(int32_t ordinal) {
   check(cudaSetDevice(ordinal), "its GPU");

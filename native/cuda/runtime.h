@@ -20,6 +20,14 @@ void set_device(int32_t ordinal);
 /// What tells one kind of GPU from another, in a line: "NVIDIA H200, 132 multiprocessors".
 std::string gpu_name(int32_t ordinal);
 
+/// What blocks of kernels may have on a GPU.
+struct BlockLimits {
+  int64_t shared_bytes = 99 << 10;  // of shared memory; every GPU from compute capability 8.0 on gives these
+  int32_t cluster = 0;              // blocks of the largest cluster of blocks that take so much; 0: no clusters
+};
+/// Those of the calling thread's GPU.
+BlockLimits block_limits();
+
 /// Device memory, at least 256 bytes aligned; null where too little is free.
 void* allocate_memory(int64_t bytes);
 /// Waits for what was enqueued on the GPU, as it may use this memory.

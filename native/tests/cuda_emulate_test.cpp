@@ -57,6 +57,62 @@ TEST(CudaEmulate, ShowsAMissingBarrier) {
   EXPECT_EQ(down[0], 1);
 }
 
+/// Each thread reads what its neighbour in the next block of the cluster has, right or in one of three wrong ways.
+template <int kMeetAfter, int kLeaveAfter, bool kOverwrites = false>
+struct PassAcross {
+  static constexpr int kPhases = 4, kThreads = 64, kMeet = kMeetAfter, kLeave = kLeaveAfter;
+  struct Shared {
+    float v[kThreads];
+  };
+  struct Registers {};
+
+  float* dst;
+  int32_t ranks;
+
+  template <int kPhase>
+  void phase(cuda::Place place, Shared& shared, Registers&) const {
+    EXPECT_EQ(place.ranks, ranks);
+    EXPECT_EQ(place.rank, place.block % ranks);
+    if constexpr (kPhase == 0) {
+      shared.v[place.thread] = static_cast<float>(place.block * 1000 + place.thread);
+    } else if constexpr (kPhase == 2) {
+      const Shared& next = cuda::shared_of((place.rank + 1) % place.ranks, place, shared);
+      dst[place.block * place.threads + place.thread] = next.v[(place.thread + 1) % place.threads];
+    } else if constexpr (kPhase == 3) {
+      if (kOverwrites) shared.v[place.thread] = -1;
+    }
+  }
+};
+template <int kMeetAfter, int kLeaveAfter, bool kOverwrites>
+int32_t blocks_of_cluster(const PassAcross<kMeetAfter, kLeaveAfter, kOverwrites>& kernel) {
+  return kernel.ranks;
+}
+
+template <int kMeetAfter, int kLeaveAfter, bool kOverwrites = false>
+std::vector<double> passed_across(cuda::Order order, int32_t blocks, int32_t ranks) {
+  std::vector<float> dst(static_cast<size_t>(blocks) * 2, -1);
+  cuda::emulate(PassAcross<kMeetAfter, kLeaveAfter, kOverwrites>{dst.data(), ranks}, blocks, 2, order);
+  return std::vector<double>(dst.begin(), dst.end());
+}
+
+TEST(CudaEmulate, BlocksOfAClusterReadOneAnother) {
+  for (const cuda::Order order : {cuda::Order::up, cuda::Order::down}) {
+    expect_equal("two pairs", passed_across<0, 2>(order, 4, 2), {1001, 1000, 1, 0, 3001, 3000, 2001, 2000});
+    expect_equal("three", passed_across<1, 2>(order, 3, 3), {1001, 1000, 2001, 2000, 1, 0});
+    expect_equal("alone", passed_across<1, 3>(order, 1, 1), {1, 0});
+    EXPECT_THROW((passed_across<1, 2>(order, 3, 2)), std::logic_error);
+  }
+}
+
+TEST(CudaEmulate, ShowsBlocksOfAClusterThatDoNotWait) {
+  for (const cuda::Order order : {cuda::Order::up, cuda::Order::down}) {
+    const auto first = order == cuda::Order::up ? size_t{0} : size_t{2};
+    EXPECT_TRUE(std::isnan((passed_across<2, 3>(order, 2, 2)[first]))) << "read before the cluster has met";
+  }
+  EXPECT_TRUE(std::isnan((passed_across<0, 1>(cuda::Order::down, 2, 2)[0]))) << "read from a block that has ended";
+  EXPECT_EQ((passed_across<0, 2, true>(cuda::Order::up, 2, 2)[2]), -1) << "overwritten before all have read it";
+}
+
 TEST(CudaPack, RoundsToBfloat16AsTheHostDoes) {
   for (uint32_t high = 0; high < 0x10000u; ++high) {
     // Exact values, and those around the middle between neighbours.

@@ -10,7 +10,9 @@ namespace {
 namespace norm = cuda::norm;
 using cuda::Order;
 
-constexpr int64_t kHopper = 227 << 10;  // bytes of shared memory that a block may have there
+constexpr cuda::BlockLimits kAmpere{163 << 10, 0}, kHopper{227 << 10, 16}, kPortable{227 << 10, 8};
+constexpr cuda::BlockLimits kNoClusters{227 << 10, 0};  // a Hopper, without
+constexpr cuda::BlockLimits kNothing{0, 0};             // so that all is streamed
 
 /// Runs each kernel at once.
 struct Emulate {
@@ -34,17 +36,22 @@ struct Capture {
 
 /// How a norm is run; by default as planned.
 struct How {
-  int64_t shared_bytes = kHopper;  // 0: streamed
-  int32_t ghost_rows = 0;          // planned for; 0: the largest ghost's
+  cuda::BlockLimits limits = kHopper;
+  int32_t ghost_rows = 0;  // planned for; 0: the largest ghost's
   bool aligned = true;
   std::function<void(norm::Plan&)> change;
   Order order = Order::up;
 };
 
+How streamed() {
+  How how;
+  how.limits = kNothing;
+  return how;
+}
+
 /// Pieces of a few places, and a ghost a wave.
 How in_pieces(int32_t pieces, int32_t lines, int32_t wave) {
-  How how;
-  how.shared_bytes = 0;
+  How how = streamed();
   how.change = [=](norm::Plan& plan) {
     plan.pieces = pieces;
     plan.lines = std::min(lines, plan.lines);
@@ -53,6 +60,32 @@ How in_pieces(int32_t pieces, int32_t lines, int32_t wave) {
     plan.streams = true;
   };
   return how;
+}
+
+/// Clusters of so many blocks, each of which keeps so many places.
+How in_clusters(int32_t blocks, int32_t lines, int32_t held) {
+  How how;
+  how.change = [=](norm::Plan& plan) {
+    if (plan.width == 1) return;  // no packs to keep
+    plan.clusters = true;
+    plan.pieces = blocks;
+    plan.lines = std::min(lines, plan.lines);
+    plan.piece_places = plan.lines;
+    plan.held = held;
+    plan.streams = true;
+  };
+  return how;
+}
+constexpr int32_t kAll = 1000;  // places, more than pieces have in these tests
+
+/// Every spelling: resident, in waves and in clusters of all sizes, which keep all, some or next to nothing.
+std::vector<How> ways() {
+  return {How{},
+          in_pieces(1, 1000, 100),
+          in_pieces(7, 5, 1),
+          in_clusters(2, 5, kAll),
+          in_clusters(8, 3, 4),
+          in_clusters(16, 1, 1)};
 }
 
 norm::Plan plan_for(const NormCase& test, DataType type, const How& how, norm::Pass pass) {
@@ -65,7 +98,7 @@ norm::Plan plan_for(const NormCase& test, DataType type, const How& how, norm::P
     capacity.ghost_rows = std::max(capacity.ghost_rows, test.offsets[i + 1] - test.offsets[i]);
   }
   capacity.aligned = how.aligned;
-  capacity.shared_bytes = how.shared_bytes;
+  capacity.limits = how.limits;
   norm::Plan plan = norm::make_plan(spec, capacity, pass);
   if (how.change) how.change(plan);
   return plan;
@@ -177,7 +210,7 @@ TEST(CudaGhostBatchNorm, MatchesTheReferenceOverTheGrid) {
     const NormData data = make_data(test, 1, seed++);
     NormResult specified = run(*reference, DataType::f32, test, data);
     specified.largest_sum = formula(test, data).largest_sum;
-    for (const How& how : {How{}, in_pieces(1, 1000, 100), in_pieces(7, 5, 1)}) {
+    for (const How& how : ways()) {
       expect_all_close(run_cuda(DataType::f32, test, data, how), specified, Tolerance::kNormBlocks);
     }
   }
@@ -191,7 +224,7 @@ TEST(CudaGhostBatchNorm, RoundsToBfloat16AsTheReferenceDoes) {
     const NormData data = make_data(test, 1, seed++, DataType::bf16);
     NormResult specified = run(*reference, DataType::bf16, test, data);
     specified.largest_sum = formula(test, data).largest_sum;
-    for (const How& how : {How{}, in_pieces(1, 1000, 100), in_pieces(7, 5, 1)}) {
+    for (const How& how : ways()) {
       expect_all_close_in_bfloat16(run_cuda(DataType::bf16, test, data, how), specified);
     }
   }
@@ -203,7 +236,7 @@ TEST(CudaGhostBatchNorm, HoldsFarOffCentre) {
     SCOPED_TRACE(describe(test));
     const NormData data = make_data(test, 100, seed++);
     const NormResult expected = formula(test, data);
-    for (const How& how : {How{}, in_pieces(7, 5, 1)}) {
+    for (const How& how : {How{}, in_pieces(7, 5, 1), in_clusters(4, 3, 4)}) {
       expect_all_close(run_cuda(DataType::f32, test, data, how), expected, Tolerance::kNormOffCentre);
     }
   }
@@ -222,7 +255,8 @@ TEST(CudaGhostBatchNorm, TakesManyPlacesAndChannels) {
       const NormData data = make_data(test, 3, seed++, type);
       NormResult specified = run(*reference, type, test, data);
       specified.largest_sum = formula(test, data).largest_sum;
-      for (const How& how : {How{}, in_pieces(1, 1000, 1), in_pieces(40, 2, 1)}) {
+      for (const How& how : {How{}, in_pieces(1, 1000, 1), in_pieces(40, 2, 1), in_clusters(4, 1000, kAll),
+                             in_clusters(16, 2, 10)}) {
         const NormResult actual = run_cuda(type, test, data, how);
         if (type == DataType::bf16) {
           expect_all_close_in_bfloat16(actual, specified);
@@ -240,7 +274,7 @@ TEST(CudaGhostBatchNorm, TakesAConstantChannel) {
       NormCase test = make_case(2 * rows, 1, 2, 16, {rows, rows});
       NormData data = make_data(test, 0, 3, type);
       for (size_t i = 0; i < data.src.size(); i += 16) data.src[i] = 0.1;
-      for (const How& how : {How{}, in_pieces(3, 2, 1)}) {
+      for (const How& how : {How{}, in_pieces(3, 2, 1), in_clusters(4, 1, 1)}) {
         const NormResult result = run_cuda(type, test, data, how);
         EXPECT_EQ(result.variance[0], 0);
         EXPECT_EQ(result.dst[0], rounded(type, data.beta)[0]);
@@ -252,16 +286,15 @@ TEST(CudaGhostBatchNorm, TakesAConstantChannel) {
 /// Ghosts that are larger than the plan thought, or that only fit in part.
 TEST(CudaGhostBatchNorm, TakesLargerGhostsThanPlanned) {
   const auto reference = make_device("reference");
-  for (const int64_t shared_bytes : {int64_t{0}, kHopper}) {
+  for (How how : {streamed(), How{}, in_clusters(4, 1, 5)}) {
     NormCase test = make_case(9, 5, 4, 16, {8, 1});
     test.spec.relu = true;
     const NormData data = make_data(test, 1, 31);
     NormResult specified = run(*reference, DataType::f32, test, data);
     specified.largest_sum = formula(test, data).largest_sum;
-    How how;
-    how.shared_bytes = shared_bytes;
     how.ghost_rows = 1;
-    EXPECT_EQ(plan_for(test, DataType::f32, how, norm::Pass::backward).held, shared_bytes > 0 ? 20 : 0);
+    const norm::Plan plan = plan_for(test, DataType::f32, how, norm::Pass::backward);
+    EXPECT_EQ(plan.held, how.limits.shared_bytes == 0 ? 0 : plan.clusters ? 5 : 20);
     expect_all_close(run_cuda(DataType::f32, test, data, how), specified, Tolerance::kNormBlocks);
   }
 }
@@ -289,18 +322,24 @@ TEST(CudaGhostBatchNorm, HasTheSameBitsHoweverItIsRun) {
         expect_same_bits(run_cuda(type, test, data, how), resident);
         how.change = [](norm::Plan& plan) { plan.held /= 3; };
         expect_same_bits(run_cuda(type, test, data, how), resident);
+        for (const int32_t blocks : {2, 8, 16}) {
+          const NormResult cluster = run_cuda(type, test, data, in_clusters(blocks, 3, kAll));
+          for (const int32_t held : {kAll, 7, 1}) {
+            how = in_clusters(blocks, 3, held);
+            how.order = Order::down;
+            expect_same_bits(run_cuda(type, test, data, how), cluster);
+          }
+        }
       }
     }
   }
 }
 
 TEST(CudaGhostBatchNorm, GhostsDoNotTouchOneAnother) {
-  for (const int64_t shared_bytes : {int64_t{0}, kHopper}) {
+  for (How how : {streamed(), How{}, in_clusters(4, 2, 3)}) {
     NormCase both = make_case(7, 3, 2, 24, {4, 3});
     both.spec.relu = true;
     const NormData data = make_data(both, 2, 11);
-    How how;
-    how.shared_bytes = shared_bytes;
     how.ghost_rows = 4;
     const NormResult together = run_cuda(DataType::f32, both, data, how);
     NormCase alone = make_case(7, 3, 2, 24, {3});
@@ -323,11 +362,9 @@ TEST(CudaGhostBatchNorm, GhostsDoNotTouchOneAnother) {
 
 /// The kernels stay; rows, ghosts, mode and values in device memory change.
 TEST(CudaGhostBatchNorm, ReplaysWithWhatDeviceMemoryHolds) {
-  for (const int64_t shared_bytes : {int64_t{0}, kHopper}) {
+  for (How how : {streamed(), How{}, in_clusters(8, 2, 4)}) {
     NormCase test = make_case(12, 3, 3, 16, {4, 4, 4});
     test.spec.relu = true;
-    How how;
-    how.shared_bytes = shared_bytes;
     how.ghost_rows = 6;
     Memory memory(DataType::f32, test, make_data(test, 1, 1));
     const norm::Plan forward = plan_for(test, DataType::f32, how, norm::Pass::forward);
@@ -394,9 +431,7 @@ TEST(CudaGhostBatchNorm, MaskOfBackwardIsThatOfForward) {
       }
       data.diff_dst.assign(data.src.size(), 1.0);
       data.diff_dst2 = data.diff_dst;
-      for (const int64_t shared_bytes : {int64_t{0}, kHopper}) {
-        How how;
-        how.shared_bytes = shared_bytes;
+      for (const How& how : {streamed(), How{}, in_clusters(8, 5, 9)}) {
         const NormResult result = run_cuda(type, test, data, how);
         std::vector<double> of_channel(c, 0.0);
         for (size_t i = 0; i < data.src.size(); ++i) {
@@ -422,7 +457,7 @@ TEST(CudaGhostBatchNorm, WorksInPlace) {
         test.spec.residual = test.second_gradient = residual;
         SCOPED_TRACE(describe(test));
         const NormData data = make_data(test, 2, 5, type);
-        for (const How& how : {How{}, in_pieces(4, 3, 1)}) {
+        for (const How& how : {How{}, in_pieces(4, 3, 1), in_clusters(4, 3, kAll), in_clusters(8, 3, 2)}) {
           const NormResult first = run_cuda(type, test, data, how);
           const Memory memory(type, test, data);
           const norm::Plan forward = plan_for(test, type, how, norm::Pass::forward);
@@ -459,7 +494,8 @@ TEST(CudaGhostBatchNorm, WorksInPlace) {
 TEST(CudaGhostBatchNorm, ForwardTakesDstOverSrc) {
   const NormCase test = make_case(9, 4, 4, 16, {5, 4});
   const NormData data = make_data(test, 1, 9);
-  for (const How& how : {How{}, in_pieces(6, 3, 1), in_pieces(6, 3, 2)}) {
+  for (const How& how : {How{}, in_pieces(6, 3, 1), in_pieces(6, 3, 2), in_clusters(8, 2, kAll),
+                         in_clusters(2, 3, 4)}) {
     const NormResult expected = run_cuda(DataType::f32, test, data, how);
     const Memory memory(DataType::f32, test, data);
     const norm::Plan plan = plan_for(test, DataType::f32, how, norm::Pass::forward);
@@ -602,9 +638,7 @@ TEST(CudaGhostBatchNorm, OneGhostIsBatchNormBitForBit) {
         test.spec.relu = true;
         test.spec.residual = residual;
         const NormData data = make_data(test, 3, 77, type);
-        How streamed;
-        streamed.shared_bytes = 0;
-        expect_same_bits(run_spanning(type, test, data, {13}, streamed), run_cuda(type, test, data, streamed));
+        expect_same_bits(run_spanning(type, test, data, {13}, streamed()), run_cuda(type, test, data, streamed()));
       }
     }
   }
@@ -614,7 +648,7 @@ struct Planned {
   GhostBatchNormSpec spec;
   int32_t ghosts, ghost_rows;
   norm::Pass pass;
-  int64_t shared_bytes;
+  cuda::BlockLimits limits;
   int32_t width, columns, groups, pieces, piece_places, wave, held;
 };
 
@@ -627,30 +661,53 @@ GhostBatchNormSpec shape(DataType type, int64_t batch, int64_t size, int64_t cha
 TEST(CudaGhostBatchNorm, PlansAreAFixedTable) {
   const auto bf16 = DataType::bf16, f32 = DataType::f32;
   const auto forward = norm::Pass::forward, backward = norm::Pass::backward, span = norm::Pass::span;
-  const int64_t least = norm::Capacity().shared_bytes;
+  const cuda::BlockLimits least;
   const Planned table[] = {
       // ResNet-44's stages: streamed.
-      {shape(bf16, 4096, 32, 16), 32, 128, forward, kHopper, 8, 2, 1, 64, 2048, 4, 0},
-      {shape(bf16, 4096, 32, 16), 32, 128, backward, kHopper, 8, 2, 1, 64, 2048, 2, 0},
-      {shape(f32, 4096, 32, 16), 32, 128, forward, kHopper, 4, 4, 1, 90, 1472, 2, 0},
-      {shape(bf16, 4096, 16, 32), 32, 128, forward, kHopper, 8, 4, 1, 32, 1024, 8, 0},
-      {shape(bf16, 4096, 8, 64), 32, 128, forward, kHopper, 8, 8, 1, 16, 512, 16, 0},
+      {shape(bf16, 4096, 32, 16), 32, 128, forward, kNoClusters, 8, 2, 1, 64, 2048, 4, 0},
+      {shape(bf16, 4096, 32, 16), 32, 128, backward, kNoClusters, 8, 2, 1, 64, 2048, 2, 0},
+      {shape(f32, 4096, 32, 16), 32, 128, forward, kNoClusters, 4, 4, 1, 90, 1472, 2, 0},
+      {shape(bf16, 4096, 16, 32), 32, 128, forward, kNoClusters, 8, 4, 1, 32, 1024, 8, 0},
+      {shape(bf16, 4096, 8, 64), 32, 128, forward, kNoClusters, 8, 8, 1, 16, 512, 16, 0},
       // Wider networks: a group of 128 bytes a block.
-      {shape(bf16, 1024, 8, 256), 8, 128, forward, kHopper, 8, 8, 4, 16, 512, 4, 0},
+      {shape(bf16, 1024, 8, 256), 8, 128, forward, kNoClusters, 8, 8, 4, 16, 512, 4, 0},
       {shape(f32, 1024, 8, 80), 8, 128, backward, least, 4, 7, 3, 15, 576, 3, 0},
       // Small maps and dense layers: resident, where the GPU has room.
       {shape(bf16, 4096, 1, 512), 32, 128, forward, least, 8, 8, 8, 1, 32, 32, 128},
       {shape(bf16, 4096, 1, 512), 32, 128, backward, least, 8, 8, 8, 1, 32, 32, 128},
       {shape(f32, 128, 1, 512), 1, 128, forward, least, 4, 2, 64, 1, 128, 1, 128},
-      {shape(bf16, 1024, 4, 512), 8, 128, forward, kHopper, 8, 2, 32, 1, 128, 8, 2048},
+      {shape(bf16, 1024, 4, 512), 8, 128, forward, kNoClusters, 8, 2, 32, 1, 128, 8, 2048},
       {shape(bf16, 1024, 4, 512), 8, 128, backward, least, 8, 8, 8, 4, 512, 4, 0},
       // One ghost of all rows: pieces for every multiprocessor, whose sums cost little beside what they read.
+      {shape(bf16, 4096, 32, 16), 1, 4096, forward, kNoClusters, 8, 2, 1, 362, 11648, 1, 0},
+      {shape(bf16, 128, 1, 512), 1, 128, span, kNoClusters, 8, 8, 8, 1, 128, 1, 0},
+      // Channels that no pack fits.
+      {shape(bf16, 128, 28, 3), 1, 128, forward, kNoClusters, 1, 3, 1, 56, 1870, 1, 0},
+      {shape(f32, 128, 1, 100), 1, 128, forward, kNothing, 4, 7, 4, 1, 144, 1, 0},
+      {shape(f32, 128, 1, 101), 1, 128, forward, least, 1, 51, 2, 2, 65, 1, 0},
+      // Clusters: pieces that leave room for a second block on a multiprocessor, in groups of 64 bytes or 32.
+      {shape(bf16, 4096, 8, 64), 32, 128, forward, kHopper, 8, 4, 2, 8, 64, 16, 1024},
+      {shape(bf16, 4096, 8, 64), 32, 128, backward, kHopper, 8, 4, 2, 16, 64, 8, 512},
+      {shape(bf16, 4096, 8, 64), 32, 128, backward, kPortable, 8, 2, 4, 8, 128, 8, 1024},
+      {shape(bf16, 1024, 8, 256), 8, 128, forward, kHopper, 8, 4, 8, 8, 64, 4, 1024},
+      {shape(f32, 1024, 8, 80), 8, 128, backward, kHopper, 4, 4, 5, 16, 64, 3, 512},
+      {shape(bf16, 4096, 16, 32), 32, 128, forward, kHopper, 8, 2, 2, 16, 128, 8, 2048},
+      {shape(bf16, 1024, 4, 512), 8, 128, backward, kHopper, 8, 4, 16, 4, 64, 4, 512},
+      // Or that take it alone.
+      {shape(bf16, 4096, 16, 32), 32, 128, backward, kHopper, 8, 2, 2, 16, 128, 4, 2048},
+      // Or that keep what they can, where L2 has room for the rest.
+      {shape(bf16, 4096, 32, 16), 32, 128, forward, kHopper, 8, 2, 1, 16, 128, 4, 6144},
+      {shape(f32, 4096, 32, 16), 32, 128, forward, kHopper, 4, 2, 2, 16, 128, 2, 6656},
+      {shape(bf16, 1024, 32, 64), 8, 128, forward, kHopper, 8, 2, 4, 16, 128, 1, 6144},
+      // And not where it has none, or where there would be few blocks with much to do.
+      {shape(bf16, 4096, 32, 16), 32, 128, backward, kHopper, 8, 2, 1, 64, 2048, 2, 0},
+      {shape(bf16, 128, 8, 64), 1, 128, forward, kHopper, 8, 2, 4, 16, 128, 1, 512},
+      {shape(bf16, 256, 8, 64), 1, 256, forward, kHopper, 8, 8, 1, 22, 768, 1, 0},
       {shape(bf16, 4096, 32, 16), 1, 4096, forward, kHopper, 8, 2, 1, 362, 11648, 1, 0},
       {shape(bf16, 128, 1, 512), 1, 128, span, kHopper, 8, 8, 8, 1, 128, 1, 0},
-      // Channels that no pack fits.
-      {shape(bf16, 128, 28, 3), 1, 128, forward, kHopper, 1, 3, 1, 56, 1870, 1, 0},
-      {shape(f32, 128, 1, 100), 1, 128, forward, 0, 4, 7, 4, 1, 144, 1, 0},
-      {shape(f32, 128, 1, 101), 1, 128, forward, least, 1, 51, 2, 2, 65, 1, 0},
+      {shape(bf16, 4096, 32, 16), 32, 128, forward, {36 << 10, 16}, 8, 2, 1, 64, 2048, 4, 0},  // no room at all
+      // Still resident where one block can.
+      {shape(bf16, 1024, 4, 512), 8, 128, forward, kHopper, 8, 2, 32, 1, 128, 8, 2048},
   };
   for (const Planned& row : table) {
     NormCase test;
@@ -660,7 +717,7 @@ TEST(CudaGhostBatchNorm, PlansAreAFixedTable) {
     norm::Capacity capacity;
     capacity.ghosts = row.ghosts;
     capacity.ghost_rows = row.ghost_rows;
-    capacity.shared_bytes = row.shared_bytes;
+    capacity.limits = row.limits;
     const norm::Plan plan = norm::make_plan(row.spec, capacity, row.pass);
     EXPECT_EQ(plan.width, row.width);
     EXPECT_EQ(plan.columns, row.columns);
@@ -669,6 +726,7 @@ TEST(CudaGhostBatchNorm, PlansAreAFixedTable) {
     EXPECT_EQ(plan.piece_places, row.piece_places);
     EXPECT_EQ(plan.wave, row.wave);
     EXPECT_EQ(plan.held, row.held);
+    EXPECT_EQ(plan.clusters, row.held > 0 && row.pieces > 1);
     EXPECT_EQ(plan.streams, row.wave < row.ghosts);
     EXPECT_EQ(plan.lines, norm::kThreads / row.columns);
     EXPECT_LE(plan.columns * plan.width, norm::kChannels);
@@ -691,21 +749,45 @@ TEST(CudaGhostBatchNorm, RefusesWhatItHasNoKernelFor) {
   refuse(shape(DataType::f32, 1 << 30, 1, 256), 1 << 30, 1, "blocks in [1, 2147483647], got");
 }
 
+/// Shared memory of the kernel of a plan, or 0 where it holds nothing.
+template <template <typename, int, bool> class Kernel, typename T, int kWidth>
+int64_t bytes_of(const norm::Plan& plan) {
+  if (plan.held == 0) return 0;
+  Kernel<T, kWidth, true> in_clusters{};
+  in_clusters.plan = plan;
+  EXPECT_EQ(blocks_of_cluster(in_clusters), plan.pieces);
+  Kernel<T, kWidth, false> alone{};
+  alone.plan = plan;
+  EXPECT_EQ(shared_bytes(in_clusters), shared_bytes(alone));
+  return shared_bytes(alone);
+}
+
 /// What a block asks for is what it uses, and no more than was granted.
 TEST(CudaGhostBatchNorm, SharedMemoryIsWithinItsBounds) {
-  const auto bytes_of = [](const norm::Plan& plan) {
-    norm::ResidentBackward<uint16_t, 8> kernel{};
-    kernel.plan = plan;
-    return shared_bytes(kernel);
-  };
-  for (const int64_t size : {1, 2, 3, 4, 5, 6, 7, 8}) {
-    for (const int64_t granted : {norm::Capacity().shared_bytes, kHopper}) {
-      norm::Capacity capacity;
-      capacity.ghosts = 32;
-      capacity.ghost_rows = 128;
-      capacity.shared_bytes = granted;
-      const norm::Plan plan = norm::make_plan(shape(DataType::bf16, 4096, size, 64), capacity, norm::Pass::backward);
-      EXPECT_LE(bytes_of(plan), plan.held > 0 ? granted : 48 << 10) << size;
+  for (const DataType type : {DataType::f32, DataType::bf16}) {
+    for (const int64_t size : {1, 2, 3, 4, 5, 6, 7, 8, 16, 31, 32}) {
+      for (const int64_t channels : {16, 24, 64, 160}) {
+        for (const cuda::BlockLimits& limits : {cuda::BlockLimits(), kAmpere, kNoClusters, kPortable, kHopper}) {
+          norm::Capacity capacity;
+          capacity.ghosts = 32;
+          capacity.ghost_rows = 128;
+          capacity.limits = limits;
+          const GhostBatchNormSpec spec = shape(type, 4096, size, channels);
+          const norm::Plan forward = norm::make_plan(spec, capacity, norm::Pass::forward);
+          const norm::Plan backward = norm::make_plan(spec, capacity, norm::Pass::backward);
+          if (type == DataType::bf16) {
+            EXPECT_LE((bytes_of<norm::ResidentForward, uint16_t, 8>(forward)), limits.shared_bytes) << size;
+            EXPECT_LE((bytes_of<norm::ResidentBackward, uint16_t, 8>(backward)), limits.shared_bytes) << size;
+          } else {
+            EXPECT_LE((bytes_of<norm::ResidentForward, float, 4>(forward)), limits.shared_bytes) << size;
+            EXPECT_LE((bytes_of<norm::ResidentBackward, float, 4>(backward)), limits.shared_bytes) << size;
+          }
+          for (const norm::Plan* plan : {&forward, &backward}) {
+            EXPECT_LE(plan->clusters ? plan->pieces : 0, limits.cluster);
+            EXPECT_LE(plan->held, capacity.ghost_rows * spec.spatial());
+          }
+        }
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 // results are tested with those of the other backends.
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "cuda/kernels.h"
@@ -115,6 +116,42 @@ TEST(CudaKernels, ANormTakesAnyGhostsOneAfterAnother) {
     }
     EXPECT_EQ(device_memory_in_use(), before);
   }
+}
+
+/// By the limits of the GPU, unless the user wants none.
+TEST(CudaKernels, ANormRunsInClustersWhereTheGpuHasThem) {
+  const auto reference = make_device("reference");
+  const BlocksOf hopper({227 << 10, 16});
+  NormCase test = make_case(32, 32, 16, 64, {4, 4, 4, 4, 3, 4, 4, 4});
+  test.spec.relu = true;
+  for (const DataType type : {DataType::f32, DataType::bf16}) {
+    const NormData data = make_data(test, 1, 5, type);
+    NormResult specified = run(*reference, type, test, data);
+    specified.largest_sum = formula(test, data).largest_sum;
+    const auto launches = [&] {
+      const Owned<Device> device = make_cuda_device();
+      const int64_t before = launched();
+      const NormResult actual = run(*device, type, test, data);
+      if (type == DataType::bf16) {
+        expect_all_close_in_bfloat16(actual, specified);
+      } else {
+        expect_all_close(actual, specified, Tolerance::kNormBlocks);
+      }
+      return launched() - before;
+    };
+    EXPECT_EQ(launches(), 2 + 1 + 2 + 2) << "copies of state and offsets, and kernels";
+    setenv("GHOSTBATCH_CUDA_CLUSTERS", "1", 1);
+    EXPECT_EQ(launches(), 2 + 1 + 2 + 2);
+    setenv("GHOSTBATCH_CUDA_CLUSTERS", "0", 1);
+    EXPECT_EQ(launches(), 2 + 2 + 2 + 2) << "a wave";
+    EXPECT_STREQ(own(make_cuda_device()->ghost_batch_norm(Norm::spec(type)))->implementation(), "cuda");
+    unsetenv("GHOSTBATCH_CUDA_CLUSTERS");
+  }
+  EXPECT_EQ(std::string(own(cuda::make_ghost_batch_norm(*HostContext(), Norm::spec(DataType::f32)))->implementation()),
+            "cuda, clusters of 16");
+  setenv("GHOSTBATCH_CUDA_CLUSTERS", "no", 1);
+  expect_error([] { make_cuda_device(); }, "[cuda] needs GHOSTBATCH_CUDA_CLUSTERS to be 0 or 1, got \"no\"");
+  unsetenv("GHOSTBATCH_CUDA_CLUSTERS");
 }
 
 TEST(CudaKernels, ANormTakesTensorsThatAreNotAligned) {

@@ -70,6 +70,10 @@ TEST(CudaLaunches, AStepHasThoseThatAreCountedForItsFloor) {
   Builder large(300, 300, 8);
   large.linear(large.pool(large.norm(0, true), PoolKind::average, 300, 300), 2);
   EXPECT_EQ(launches(large, DataType::bf16, {4, 2, true}, 4), 23) << "a wave, with room for two";
+  const BlocksOf hopper({227 << 10, 16});
+  Builder clusters(32, 32, 64);
+  clusters.linear(clusters.pool(clusters.norm(0, true), PoolKind::average, 32, 32), 2);
+  EXPECT_EQ(launches(clusters, DataType::bf16, {16, 4, true}, 16), 22) << "not a wave's two launches";
 }
 
 struct Count {
@@ -85,6 +89,7 @@ struct Norm {
   int64_t places, channels;
   int32_t room, ghosts, ghost_rows;
   int forward, backward;
+  bool clusters = false;
 };
 
 int norm_launches(const Norm& norm, cuda::norm::Pass pass) {
@@ -96,6 +101,7 @@ int norm_launches(const Norm& norm, cuda::norm::Pass pass) {
   cuda::norm::Capacity capacity;
   capacity.ghosts = norm.room;
   capacity.ghost_rows = norm.ghost_rows;
+  if (norm.clusters) capacity.limits = {227 << 10, 16};
   cuda::norm::Plan plan = make_plan(spec, capacity, pass);
   plan.ghosts = norm.ghosts;
   const cuda::norm::Step step{};
@@ -116,7 +122,9 @@ TEST(CudaLaunches, ANormHasThoseThatAreCountedForItsFloor) {
   for (const Norm& norm :
        {Norm{1024, 16, 64, 32, 128, 9, 17}, Norm{1024, 16, 64, 33, 128, 10, 18}, Norm{64, 64, 64, 32, 128, 3, 5},
         Norm{64, 64, 128, 8, 16, 1, 2}, Norm{64, 64, 8, 8, 16, 2, 2}, Norm{64, 60, 128, 128, 8, 2, 2},
-        Norm{196, 32, 64, 64, 64, 5, 8}}) {
+        Norm{196, 32, 64, 64, 64, 5, 8}, Norm{1024, 16, 64, 32, 128, 1, 17, true},
+        Norm{64, 64, 64, 32, 128, 1, 2, true}, Norm{256, 128, 16, 8, 128, 1, 2, true},
+        Norm{196, 60, 64, 64, 64, 7, 14, true}}) {
     SCOPED_TRACE(testing::Message() << norm.places << " places of " << norm.channels << " channels, " << norm.ghosts
                                     << " ghosts of " << norm.ghost_rows << " rows");
     EXPECT_EQ(norm_launches(norm, cuda::norm::Pass::forward), norm.forward);

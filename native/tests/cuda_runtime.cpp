@@ -36,6 +36,7 @@ constexpr int64_t kAlignment = 256;
 std::atomic<int64_t> launches = 0, unpinned = 0, timings = 0;
 std::atomic<bool> is_late = false;
 double clock = 0;  // seconds; what is enqueued moves it
+BlockLimits limits;
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kProtected = false;  // the sanitizer knows the ends of what malloc gives
@@ -203,6 +204,7 @@ std::string gpu_name(int32_t) {
   const char* const name = std::getenv("GHOSTBATCH_FAKE_GPU");
   return name != nullptr ? name : "the host, 1 multiprocessor";
 }
+BlockLimits block_limits() { return limits; }
 
 void* allocate_memory(int64_t bytes) { return memory().take(bytes); }
 void release_memory(void* data) noexcept {
@@ -300,6 +302,8 @@ LateStreams::~LateStreams() {
 int64_t timed() { return cuda::timings; }
 MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::memory().limit) { cuda::memory().limit = bytes; }
 MemoryLimit::~MemoryLimit() { cuda::memory().limit = before_; }
+BlocksOf::BlocksOf(const cuda::BlockLimits& limits) : before_(std::exchange(cuda::limits, limits)) {}
+BlocksOf::~BlocksOf() { cuda::limits = before_; }
 
 }  // namespace ghostbatch::tests
 

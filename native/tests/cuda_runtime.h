@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cuda/runtime.h"
+
 namespace ghostbatch::tests {
 
 /// Bytes of device memory that are not given back.
@@ -37,6 +39,18 @@ class MemoryLimit {
 
  private:
   int64_t before_;
+};
+
+/// A GPU whose blocks may have so much, while it lives: for contexts that are made then.
+class BlocksOf {
+ public:
+  explicit BlocksOf(const cuda::BlockLimits& limits);
+  BlocksOf(const BlocksOf&) = delete;
+  BlocksOf& operator=(const BlocksOf&) = delete;
+  ~BlocksOf();
+
+ private:
+  cuda::BlockLimits before_;
 };
 
 }  // namespace ghostbatch::tests

@@ -954,24 +954,24 @@ inline void hold(Plan& plan, int64_t shared_bytes, int64_t places, int64_t tenso
   }
 }
 
-/// Places of a thread's line that a block of `shared_bytes` can keep.
+/// Places that a block of `shared_bytes` can keep, by whole lines of its threads.
 inline int64_t room_for(const Plan& plan, int64_t shared_bytes, int64_t tensors) {
   const int64_t line = int64_t{plan.lines} * plan.columns * kPackBytes * tensors;
   return larger<int64_t>(0, shared_bytes - bytes_beside(plan.type)) / line * plan.lines;
 }
 
-/// Makes the plan one of clusters where pieces of ghosts of so many places fit into `shared_bytes` of a block, in
-/// groups of at least so many columns: the smallest that do, and of these the widest groups, but enough blocks.
-inline bool cluster(Plan& plan, const Capacity& capacity, int64_t shared_bytes, int32_t least_columns, int64_t places,
-                    int64_t tensors) {
+/// Makes the plan one of clusters if there are pieces of ghosts of so many places that fit into `shared_bytes` of a
+/// block, and have `least_bytes` and `least_columns`: of the smallest clusters with enough blocks, the widest groups.
+inline bool cluster(Plan& plan, const Capacity& capacity, int64_t shared_bytes, int64_t least_bytes,
+                    int32_t least_columns, int64_t places, int64_t tensors) {
   for (int32_t blocks = 2; blocks <= capacity.limits.cluster; blocks *= 2) {
     for (int32_t columns = kColumns; columns >= least_columns; columns /= 2) {
       Plan narrow = plan;
       set_columns(narrow, columns);
       const int64_t piece = divide_up<int64_t>(divide_up<int64_t>(places, blocks), narrow.lines) * narrow.lines;
-      const bool enough = int64_t{narrow.groups} * plan.ghosts * blocks >= kMultiprocessors ||
-                          piece * narrow.columns * kPackBytes * tensors <= kResidentBytes;
-      if (piece > room_for(narrow, shared_bytes, tensors) || !enough) continue;
+      const int64_t bytes = piece * narrow.columns * kPackBytes * tensors;
+      const bool enough = int64_t{narrow.groups} * plan.ghosts * blocks >= kMultiprocessors || bytes <= kResidentBytes;
+      if (piece > room_for(narrow, shared_bytes, tensors) || bytes < least_bytes || !enough) continue;
       plan = narrow;
       plan.pieces = blocks;
       plan.held = static_cast<int32_t>(piece);
@@ -982,7 +982,7 @@ inline bool cluster(Plan& plan, const Capacity& capacity, int64_t shared_bytes, 
   return false;
 }
 
-/// Likewise by the largest clusters where ghosts do not fit, but L2 keeps the rest of those that run at once.
+/// Likewise of the largest clusters, if ghosts do not fit but L2 keeps the rest of those that run at once.
 inline void cluster_in_part(Plan& plan, const Capacity& capacity, int64_t places, int64_t tensors) {
   const int32_t blocks = capacity.limits.cluster;
   Plan narrow = plan;
@@ -991,7 +991,7 @@ inline void cluster_in_part(Plan& plan, const Capacity& capacity, int64_t places
   const int64_t clusters = int64_t{narrow.groups} * plan.ghosts;
   const int64_t at_once = smaller<int64_t>(divide_up<int64_t>(kMultiprocessors, blocks), clusters);
   const int64_t rest = (places - room * blocks) * narrow.columns * kPackBytes * tensors;
-  if (room == 0 || clusters * blocks < kMultiprocessors || rest * at_once > kWaveBytes) return;
+  if (room == 0 || rest < 0 || rest * at_once > kWaveBytes || clusters * blocks < kMultiprocessors) return;
   plan = narrow;
   plan.pieces = blocks;
   plan.held = static_cast<int32_t>(room);
@@ -999,16 +999,17 @@ inline void cluster_in_part(Plan& plan, const Capacity& capacity, int64_t places
 }
 
 /// Makes the plan one that keeps what it reads, if it can: in blocks of which two share a multiprocessor, or which take
-/// one each.
+/// one each and have as much to do as it would have in a wave, so that gaps are no more than between waves.
 inline void hold_or_cluster(Plan& plan, const Capacity& capacity, int64_t places, int64_t tensors) {
   const int64_t whole = capacity.limits.shared_bytes;
   if (capacity.limits.cluster < 2) return hold(plan, whole, places, tensors);
   const int64_t half = (whole + kReservedBytes) / 2 - kReservedBytes;
   hold(plan, half, places, tensors);
   if (plan.held > 0) return;
-  for (const int64_t shared_bytes : {half, whole}) {
+  for (const bool alone : {false, true}) {
     for (const int32_t columns : {kDramColumns, kSectorColumns}) {
-      if (cluster(plan, capacity, shared_bytes, columns, places, tensors)) return;
+      const int64_t least = alone ? kWaveBytes / kMultiprocessors : 0;
+      if (cluster(plan, capacity, alone ? whole : half, least, columns, places, tensors)) return;
     }
   }
   cluster_in_part(plan, capacity, places, tensors);

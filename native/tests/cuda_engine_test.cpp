@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/ghost_batch_norm.h"
 #include "tests/cuda_device.h"
 #include "tests/cuda_runtime.h"
 #include "tests/engine_support.h"
@@ -129,6 +130,23 @@ TEST(CudaEngine, StepsOfAResidualNetworkAreThoseOfTheReference) {
       expect_steps_of_the_reference(network, cut, ghost, DataType::f32, kF32, {24, 24, 24, 17, 24});
     }
   }
+}
+
+/// On a GPU whose blocks have so little that clusters keep small ghosts.
+TEST(CudaEngine, StepsInClustersAreThoseOfTheReference) {
+  cuda::norm::Capacity capacity;
+  capacity.ghosts = 3;
+  capacity.ghost_rows = 8;
+  capacity.limits = {53760, 16};
+  GhostBatchNormSpec stem;
+  stem.batch = 24;
+  stem.height = stem.width = 6;
+  stem.channels = 16;
+  EXPECT_TRUE(cuda::norm::make_plan(stem, capacity, cuda::norm::Pass::forward).clusters);
+  EXPECT_TRUE(cuda::norm::make_plan(stem, capacity, cuda::norm::Pass::backward).clusters);
+  const BlocksOf gpu(capacity.limits);
+  Builder network = wide_network();
+  expect_steps_of_the_reference(network, Cut(24), 8, DataType::f32, kF32, {24, 17});
 }
 
 TEST(CudaEngine, ForwardOnlyEnginesGiveTheLogitsOfTheReference) {

@@ -335,6 +335,27 @@ TEST(CudaGhostBatchNorm, HasTheSameBitsHoweverItIsRun) {
   }
 }
 
+/// Sums of pieces that no other order adds up to the same: in double, 2^60 swallows 1.
+TEST(CudaGhostBatchNorm, BlocksOfAClusterAgree) {
+  const NormCase test = make_case(32, 1, 1, 16, {32});
+  NormData data = make_data(test, 0, 1);
+  const double large = std::ldexp(1.0, 60);
+  for (size_t i = 0; i < data.src.size(); ++i) {
+    const size_t row = i / 16;  // of four pieces of eight
+    data.src[i] = row == 8 ? large : row == 16 ? -large : row == 24 ? 1 : 0;
+  }
+  std::fill(data.gamma.begin(), data.gamma.end(), large);
+  std::fill(data.beta.begin(), data.beta.end(), 0);
+  for (const cuda::Order order : {cuda::Order::up, cuda::Order::down}) {
+    How how = in_clusters(4, 8, kAll);
+    how.order = order;
+    const NormResult result = run_cuda(DataType::f32, test, data, how);
+    EXPECT_EQ(result.mean[0], 1.0 / 32);
+    EXPECT_NE(result.dst[0], 0);
+    for (const size_t row : {1, 9, 17, 25}) EXPECT_EQ(result.dst[row * 16], result.dst[0]) << row;
+  }
+}
+
 TEST(CudaGhostBatchNorm, GhostsDoNotTouchOneAnother) {
   for (How how : {streamed(), How{}, in_clusters(4, 2, 3)}) {
     NormCase both = make_case(7, 3, 2, 24, {4, 3});
@@ -699,8 +720,10 @@ TEST(CudaGhostBatchNorm, PlansAreAFixedTable) {
       {shape(bf16, 4096, 32, 16), 32, 128, forward, kHopper, 8, 2, 1, 16, 128, 4, 6144},
       {shape(f32, 4096, 32, 16), 32, 128, forward, kHopper, 4, 2, 2, 16, 128, 2, 6656},
       {shape(bf16, 1024, 32, 64), 8, 128, forward, kHopper, 8, 2, 4, 16, 128, 1, 6144},
-      // And not where it has none, or where there would be few blocks with much to do.
+      // And not where it has none, or where there would be few blocks with much to do, or blocks alone with little.
       {shape(bf16, 4096, 32, 16), 32, 128, backward, kHopper, 8, 2, 1, 64, 2048, 2, 0},
+      {shape(bf16, 1792, 32, 16), 32, 56, forward, kHopper, 8, 2, 1, 28, 2048, 9, 0},
+      {shape(bf16, 1536, 32, 16), 32, 48, forward, kHopper, 8, 2, 1, 8, 128, 10, 6144},
       {shape(bf16, 128, 8, 64), 1, 128, forward, kHopper, 8, 2, 4, 16, 128, 1, 512},
       {shape(bf16, 256, 8, 64), 1, 256, forward, kHopper, 8, 8, 1, 22, 768, 1, 0},
       {shape(bf16, 4096, 32, 16), 1, 4096, forward, kHopper, 8, 2, 1, 362, 11648, 1, 0},

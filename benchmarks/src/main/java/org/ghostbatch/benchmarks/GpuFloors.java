@@ -29,7 +29,10 @@ public final class GpuFloors {
   static final double CAPTURED_SECONDS = 2e-6; // the least that a launch of a graph takes
   static final double ALONE_SECONDS = 2.5e-6; // and one that the host enqueues by itself
 
+  static final double GAP_SECONDS = 3e-6; // of a multiprocessor with nothing on the way to it
+
   private static final int CLASSES = 10;
+  private static final int GHOST = 128;
 
   /** What is listed: a network, its batch, its ghosts. */
   private record Listed(String model, int batch, int ghost) {
@@ -86,12 +89,92 @@ public final class GpuFloors {
     Map<String, GpuStep> steps = new LinkedHashMap<>();
     for (Listed of : all) {
       Network network = Network.of(Models.byName(of.model, CLASSES), Steps.images(of.model));
-      GpuStep step = GpuStep.of(network, of.batch, of.ghost, DataType.BF16);
+      GpuStep step = GpuStep.of(network, of.batch, of.ghost, DataType.BF16, GpuNorm.Limits.H200);
       steps.put(of.title(), step);
       details.append("\n### ").append(of.title()).append("\n\n");
       details.append(table(step, DataType.BF16));
     }
-    System.out.print(summary(steps, DataType.BF16) + details);
+    System.out.print(summary(steps, DataType.BF16) + details + norms());
+  }
+
+  /** A norm of a batch in whole ghosts. */
+  private record ListedNorm(int batch, int size, int channels, DataType type) {
+    GpuNorm cut(GpuNorm.Limits limits) {
+      int ghosts = batch / GHOST;
+      return GpuNorm.of(size * size, channels, type.bytes(), ghosts, ghosts, GHOST, limits);
+    }
+
+    /** Its lines: forward reads x and writes y, backward reads x and dy and writes dx. */
+    String lines() {
+      GpuNorm waves = cut(GpuNorm.Limits.H200.withoutClusters());
+      GpuNorm clusters = cut(GpuNorm.Limits.H200);
+      return line("forward", 2, waves.forward(), clusters.forward())
+          + line("backward", 3, waves.backward(), clusters.backward());
+    }
+
+    private String line(String direction, int tensors, GpuNorm.Plan waves, GpuNorm.Plan clusters) {
+      double bytes = (double) tensors * batch * size * size * channels * type.bytes();
+      double floor = bytes / BYTES_PER_SECOND;
+      boolean none = clusters.pieces() < 2;
+      return String.format(
+          Locale.ROOT,
+          "| [%d,%d,%d,%d] %s | %s | %s | %d | %s | %s | %s | %s | %s | %s |%n",
+          batch,
+          size,
+          size,
+          channels,
+          type.name().toLowerCase(Locale.ROOT),
+          direction,
+          number(floor * 1e6),
+          waves.launches(),
+          number(inWaves(floor, waves) * 1e6),
+          none ? "" : clusters.pieces(),
+          none ? "" : clusters.sharing() ? 2 : 1,
+          none ? "" : Math.round(100 * clusters.held()),
+          none ? "" : clusters.launches(),
+          none ? "none" : number(inClusters(floor, clusters, batch / GHOST) * 1e6));
+    }
+  }
+
+  /** Waves follow one another, with a gap between what they move. */
+  static double inWaves(double floor, GpuNorm.Plan plan) {
+    return floor / OF_BANDWIDTH + plan.launches() * GAP_SECONDS;
+  }
+
+  /** Blocks that are alone on a multiprocessor leave gaps between them; two leave one in all. */
+  static double inClusters(double floor, GpuNorm.Plan plan, int ghosts) {
+    long atOnce = GpuNorm.MULTIPROCESSORS / plan.pieces();
+    long rounds = ((long) plan.groups() * ghosts + atOnce - 1) / atOnce;
+    double gaps = GAP_SECONDS * (plan.sharing() ? 1 : rounds);
+    return floor / OF_BANDWIDTH + gaps + (plan.launches() - 1) * CAPTURED_SECONDS;
+  }
+
+  /** What norms take in waves and in clusters. */
+  private static String norms() {
+    StringBuilder text =
+        new StringBuilder(
+            """
+
+            ### batch norm, ghost 128, in waves and in clusters
+
+            | norm | direction | floor, us | waves: launches | us \
+            | clusters: blocks of one | on a multiprocessor | kept, % | launches | us |
+            |---|---|--:|--:|--:|--:|--:|--:|--:|--:|
+            """);
+    for (ListedNorm norm :
+        List.of(
+            new ListedNorm(4096, 32, 16, DataType.BF16),
+            new ListedNorm(4096, 32, 16, DataType.F32),
+            new ListedNorm(4096, 16, 32, DataType.BF16),
+            new ListedNorm(4096, 16, 32, DataType.F32),
+            new ListedNorm(4096, 8, 64, DataType.BF16),
+            new ListedNorm(4096, 8, 64, DataType.F32),
+            new ListedNorm(1024, 32, 64, DataType.BF16),
+            new ListedNorm(1024, 16, 128, DataType.BF16),
+            new ListedNorm(1024, 8, 256, DataType.BF16))) {
+      text.append(norm.lines());
+    }
+    return text.toString();
   }
 
   /** Sums of one update by some name of its entries, in order of the parts. */

@@ -106,11 +106,13 @@ final class GpuStep {
   private final boolean spans;
   private final boolean perLane;
   private final int room; // ghosts that a micro-batch may have
+  private final GpuNorm.Limits limits;
   private final List<Unit> units = new ArrayList<>();
   private final List<Entry> entries = new ArrayList<>();
 
-  private GpuStep(Network network, int batch, int ghost, DataType type) {
+  private GpuStep(Network network, int batch, int ghost, DataType type, GpuNorm.Limits limits) {
     this.network = network;
+    this.limits = limits;
     this.parameters =
         network.parameters().stream()
             .collect(Collectors.toMap(Parameter::name, Function.identity()));
@@ -133,9 +135,10 @@ final class GpuStep {
    *
    * @param ghost V in rows; 0 for plain batch norm over the batch, or none
    * @param type of activations, f32 or bf16
+   * @param limits of the GPU's blocks
    */
-  static GpuStep of(Network network, int batch, int ghost, DataType type) {
-    GpuStep step = new GpuStep(network, batch, ghost, type);
+  static GpuStep of(Network network, int batch, int ghost, DataType type, GpuNorm.Limits limits) {
+    GpuStep step = new GpuStep(network, batch, ghost, type, limits);
     step.enter(step.instructions());
     return step;
   }
@@ -428,11 +431,12 @@ final class GpuStep {
               elementBytes,
               room,
               unit.ghosts,
-              Math.min(ghost, microBatch));
+              Math.min(ghost, microBatch),
+              limits);
       if (forward) {
-        norm(Part.NORM_FORWARD, shape.toString(), norm.forward(), tensors, tensor);
+        norm(Part.NORM_FORWARD, shape.toString(), norm.forward().launches(), tensors, tensor);
       } else {
-        norm(Part.NORM_BACKWARD, shape.toString(), norm.backward(), tensors, tensor);
+        norm(Part.NORM_BACKWARD, shape.toString(), norm.backward().launches(), tensors, tensor);
       }
     } else if (call.meets) {
       Part part = forward ? Part.NORM_FORWARD : Part.NORM_BACKWARD;

@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Map;
 import org.ghostbatch.benchmarks.GpuFloors.Sum;
+import org.ghostbatch.benchmarks.GpuNorm.Limits;
+import org.ghostbatch.benchmarks.GpuNorm.Plan;
 import org.ghostbatch.benchmarks.GpuStep.Part;
 import org.ghostbatch.data.SampleShape;
 import org.ghostbatch.device.DataType;
@@ -25,6 +27,8 @@ import org.junit.jupiter.api.Test;
 
 /** What {@link GpuStep} counts, against counts by hand. */
 class GpuStepTest {
+  private static final Limits PORTABLE = new Limits(227 << 10, 8);
+
   /** Parameters: 216, 8, 8, 64 and 8, 16 and 2; 16 running statistics. */
   private static final Network SMALL =
       Network.of(
@@ -56,7 +60,7 @@ class GpuStepTest {
 
   @Test
   void aSmallNetworkIsCountedAsByHand() {
-    GpuStep step = GpuStep.of(SMALL, 6, 3, DataType.BF16);
+    GpuStep step = GpuStep.of(SMALL, 6, 3, DataType.BF16, Limits.H200);
     assertEquals(6, step.microBatch(), "no more than the batch");
     assertEquals(6, step.computedRows());
     Map<Part, Sum> parts = parts(step);
@@ -100,7 +104,7 @@ class GpuStepTest {
 
   @Test
   void rowsThatAreNotUsedAreComputedFromZeros() {
-    GpuStep step = GpuStep.of(SMALL, 7, 3, DataType.BF16);
+    GpuStep step = GpuStep.of(SMALL, 7, 3, DataType.BF16, Limits.H200);
     assertEquals(9, step.microBatch(), "room for three ghosts of 3, that are of 3, 2 and 2");
     assertEquals(9, step.computedRows());
     Map<Part, Sum> parts = parts(step);
@@ -111,7 +115,7 @@ class GpuStepTest {
 
   @Test
   void aGhostOfTwoMicroBatchesMeets() {
-    GpuStep step = GpuStep.of(DENSE, 5001, 0, DataType.F32);
+    GpuStep step = GpuStep.of(DENSE, 5001, 0, DataType.F32, Limits.H200);
     assertEquals(2501, step.microBatch());
     assertEquals(5002, step.computedRows());
     Map<Part, Sum> parts = GpuFloors.sums(step, DataType.F32, GpuStep.Entry::part);
@@ -134,10 +138,10 @@ class GpuStepTest {
 
   @Test
   void laterMicroBatchesAreAdded() {
-    Sum commit = parts(GpuStep.of(SMALL, 6000, 3, DataType.BF16)).get(Part.COMMIT);
+    Sum commit = parts(GpuStep.of(SMALL, 6000, 3, DataType.BF16, Limits.H200)).get(Part.COMMIT);
     check(commit, 2, 322 * (8 + 12), 0);
     // Of a ghost's second micro-batch to those of its first, and then to the sums.
-    GpuStep step = GpuStep.of(DENSE, 10000, 5000, DataType.BF16);
+    GpuStep step = GpuStep.of(DENSE, 10000, 5000, DataType.BF16, Limits.H200);
     assertEquals(2500, step.microBatch(), "ghosts are cut, not the batch");
     assertEquals(10000, step.computedRows());
     Sum spanning = parts(step).get(Part.COMMIT);
@@ -150,7 +154,7 @@ class GpuStepTest {
         Network.of(
             Sequential.of(Conv2d.of(8, 1), MaxPool2d.of(2), Flatten.of(), Linear.of(2)),
             new SampleShape(4, 4, 1));
-    Map<Part, Sum> parts = parts(GpuStep.of(network, 6, 0, DataType.BF16));
+    Map<Part, Sum> parts = parts(GpuStep.of(network, 6, 0, DataType.BF16, Limits.H200));
     check(parts.get(Part.POOL), 2, 2 * 6 * ((128 + 32) * 2 + 32), 0);
     assertNull(parts.get(Part.STATISTICS), "no batch norm");
   }
@@ -158,7 +162,7 @@ class GpuStepTest {
   @Test
   void aResidualTakesItsTensorsAlong() {
     Network network = Network.of(Models.resnet20(10), new SampleShape(32, 32, 3));
-    GpuStep step = GpuStep.of(network, 128, 128, DataType.BF16);
+    GpuStep step = GpuStep.of(network, 128, 128, DataType.BF16, Limits.H200);
     Map<Part, Sum> parts = parts(step);
     // Stages of 7, 6 + 1 and 6 + 1 norms: 3 of each have a residual; a shortcut's is not among the
     // others that are computed again, nor one with a residual.
@@ -179,7 +183,11 @@ class GpuStepTest {
 
   /** Of the engine, without what follows its step. */
   private static int launches(Network network, int batch, int ghost, DataType type) {
-    GpuStep step = GpuStep.of(network, batch, ghost, type);
+    return launches(network, batch, ghost, type, Limits.LEAST);
+  }
+
+  private static int launches(Network network, int batch, int ghost, DataType type, Limits limits) {
+    GpuStep step = GpuStep.of(network, batch, ghost, type, limits);
     Map<Part, Sum> parts = GpuFloors.sums(step, type, GpuStep.Entry::part);
     return GpuFloors.total(step, type).launches
         - parts.get(Part.CLIP).launches
@@ -213,29 +221,86 @@ class GpuStepTest {
             Sequential.of(BatchNorm.of(), ReLU.of(), GlobalAvgPool.of(), Linear.of(2)),
             new SampleShape(300, 300, 8));
     assertEquals(23, launches(large, 4, 2, DataType.BF16), "a wave, with room for two");
+    Network clusters =
+        Network.of(
+            Sequential.of(BatchNorm.of(), ReLU.of(), GlobalAvgPool.of(), Linear.of(2)),
+            new SampleShape(32, 32, 64));
+    assertEquals(23, launches(clusters, 16, 4, DataType.BF16));
+    assertEquals(22, launches(clusters, 16, 4, DataType.BF16, Limits.H200), "not a wave's two");
   }
 
   private static Conv2d convolution() {
     return Conv2d.of(16, 3).padding(1).bias(false);
   }
 
+  private static void check(GpuNorm norm, int forward, int backward) {
+    assertEquals(forward, norm.forward().launches());
+    assertEquals(backward, norm.backward().launches());
+  }
+
   /** So too. */
   @Test
   void normsAreLaunchedInWaves() {
+    Limits limits = Limits.LEAST;
     // 4 MiB a ghost: four of them, or two with dy, are a wave; the last launch ends what it began.
-    assertEquals(new GpuNorm(9, 17), GpuNorm.of(1024, 16, 2, 64, 32, 128));
-    assertEquals(new GpuNorm(10, 18), GpuNorm.of(1024, 16, 2, 64, 33, 128));
-    assertEquals(new GpuNorm(3, 5), GpuNorm.of(64, 64, 2, 64, 32, 128));
+    check(GpuNorm.of(1024, 16, 2, 64, 32, 128, limits), 9, 17);
+    check(GpuNorm.of(1024, 16, 2, 64, 33, 128, limits), 10, 18);
+    check(GpuNorm.of(64, 64, 2, 64, 32, 128, limits), 3, 5);
     // Held by blocks, where there is room for enough of them, and channels fill accesses.
-    assertEquals(new GpuNorm(1, 2), GpuNorm.of(64, 64, 2, 128, 8, 16));
-    assertEquals(new GpuNorm(2, 2), GpuNorm.of(64, 64, 2, 8, 8, 16));
-    assertEquals(new GpuNorm(2, 2), GpuNorm.of(64, 60, 2, 128, 128, 8));
-    assertEquals(new GpuNorm(5, 8), GpuNorm.of(196, 32, 2, 64, 64, 64));
+    check(GpuNorm.of(64, 64, 2, 128, 8, 16, limits), 1, 2);
+    check(GpuNorm.of(64, 64, 2, 8, 8, 16, limits), 2, 2);
+    check(GpuNorm.of(64, 60, 2, 128, 128, 8, limits), 2, 2);
+    check(GpuNorm.of(196, 32, 2, 64, 64, 64, limits), 5, 8);
+  }
+
+  /** And so too; plans as in native/tests/cuda_ghost_batch_norm_test.cpp. */
+  @Test
+  void normsRunInClusters() {
+    Limits h200 = Limits.H200;
+    check(GpuNorm.of(1024, 16, 2, 64, 32, 128, h200), 1, 17);
+    check(GpuNorm.of(64, 64, 2, 64, 32, 128, h200), 1, 2);
+    check(GpuNorm.of(256, 128, 2, 16, 8, 128, h200), 1, 2);
+    check(GpuNorm.of(196, 60, 2, 64, 64, 64, h200), 7, 14);
+    check(GpuNorm.of(64, 64, 2, 64, 32, 128, h200.withoutClusters()), 3, 5);
+
+    GpuNorm small = GpuNorm.of(64, 64, 2, 32, 32, 128, h200);
+    assertEquals(new Plan(1, 8, 2, true, 1), small.forward());
+    assertEquals(new Plan(2, 16, 2, true, 1), small.backward());
+    assertEquals(
+        new Plan(2, 8, 4, true, 1), GpuNorm.of(64, 64, 2, 32, 32, 128, PORTABLE).backward());
+    assertEquals(new Plan(2, 16, 5, true, 1), GpuNorm.of(64, 80, 4, 8, 8, 128, h200).backward());
+    assertEquals(
+        new Plan(2, 16, 2, false, 1), GpuNorm.of(256, 32, 2, 32, 32, 128, h200).backward());
+    GpuNorm large = GpuNorm.of(1024, 16, 2, 32, 32, 128, h200);
+    assertEquals(new Plan(1, 16, 1, false, 0.75), large.forward());
+    assertEquals(new Plan(17, 0, 0, false, 0), large.backward());
+    assertEquals(
+        new Plan(1, 16, 2, false, 0.8125), GpuNorm.of(1024, 16, 4, 32, 32, 128, h200).forward());
+    assertEquals(new Plan(1, 16, 4, true, 1), GpuNorm.of(64, 64, 2, 1, 1, 128, h200).forward());
+    assertEquals(new Plan(1, 8, 1, false, 1), GpuNorm.of(1024, 16, 2, 32, 32, 48, h200).forward());
+    check(GpuNorm.of(1024, 16, 2, 32, 32, 56, h200), 5, 2);
+    assertEquals(new Plan(1, 1, 32, true, 1), GpuNorm.of(16, 512, 2, 8, 8, 128, h200).forward());
+  }
+
+  @Test
+  void gapsOfBlocksAreFilledByASecondOne() {
+    double floor = 62e-6;
+    assertEquals(
+        floor / 0.8 + 9 * 3e-6, GpuFloors.inWaves(floor, new Plan(9, 0, 0, false, 0)), 1e-12);
+    // 32 clusters of 16 blocks, 8 at once.
+    assertEquals(
+        floor / 0.8 + 4 * 3e-6,
+        GpuFloors.inClusters(floor, new Plan(1, 16, 1, false, 0.75), 32),
+        1e-12);
+    assertEquals(
+        floor / 0.8 + 3e-6 + 2e-6,
+        GpuFloors.inClusters(floor, new Plan(2, 16, 1, true, 1), 32),
+        1e-12);
   }
 
   @Test
   void theTableHasALineForEachKindAndItsPart() {
-    GpuStep step = GpuStep.of(SMALL, 4095, 3, DataType.BF16);
+    GpuStep step = GpuStep.of(SMALL, 4095, 3, DataType.BF16, Limits.H200);
     String table = GpuFloors.table(step, DataType.BF16);
     assertTrue(
         table.contains(

@@ -11,15 +11,18 @@
 
 namespace ghostbatch::tests {
 
-/// With stand-ins as they begin; kernels are destroyed before it.
+/// With stand-ins as they begin, and as they are left; kernels are destroyed before it.
 class HostContext {
  public:
   explicit HostContext(const cuda::Allowed& allowed = {}) {
-    fake_cudnn() = FakeCudnn();
-    const int64_t objects = fake_cublaslt().objects;
-    fake_cublaslt() = FakeCublasLt();
-    fake_cublaslt().objects = objects;
+    reset();
     context_ = std::make_unique<cuda::Context>(0, cudnn_, cublaslt_, allowed);
+  }
+  HostContext(const HostContext&) = delete;
+  HostContext& operator=(const HostContext&) = delete;
+  ~HostContext() {
+    context_.reset();
+    reset();
   }
 
   const cuda::Context& operator*() const { return *context_; }
@@ -29,6 +32,13 @@ class HostContext {
   FakeCublasLt& fake_cublaslt() const { return *shared<FakeCublasLt>("libcublasLt.so.13", "fake_cublaslt"); }
 
  private:
+  void reset() const {
+    fake_cudnn() = FakeCudnn();
+    const int64_t objects = fake_cublaslt().objects;
+    fake_cublaslt() = FakeCublasLt();
+    fake_cublaslt().objects = objects;
+  }
+
   /// What a stand-in that is open shares.
   template <typename Shared>
   static Shared* shared(const char* file, const char* function) {

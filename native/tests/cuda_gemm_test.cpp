@@ -26,6 +26,11 @@ class CudaGemm : public testing::Test {
     void* const library = dlopen(GHOSTBATCH_FAKES "/good/libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
     ASSERT_NE(library, nullptr);
     fake_ = reinterpret_cast<FakeCublasLt* (*)()>(dlsym(library, "fake_cublaslt"))();
+    reset();
+  }
+  void TearDown() override { reset(); }
+
+  void reset() {
     const int64_t objects = fake_->objects;
     *fake_ = FakeCublasLt();
     fake_->objects = objects;

@@ -105,9 +105,9 @@ struct NormPlans {
 /// What of the vectors of parameters and gradients goes where. Packed weights and their gradients lie as the parameters
 /// do, one operation behind another.
 struct Slices {
-  std::vector<Slice> packs;          // parameters to packed weights
-  std::vector<Slice> commits;        // gradients of a unit to the vector: those of affine operations, then of norms
-  std::vector<int64_t> of_operation; // its first one of `commits`; the first norm's after the last operation
+  std::vector<Slice> packs;           // parameters to packed weights
+  std::vector<Slice> commits;         // gradients of a unit to the vector: those of affine operations, then of norms
+  std::vector<int64_t> of_operation;  // its first one of `commits`; the first norm's after the last operation
 
   explicit Slices(const Compiled& c) {
     const std::vector<Operation>& operations = c.graph.list();
@@ -792,7 +792,7 @@ void CudaEngine::execute(const Instruction& in, const Unit& unit, int32_t micro)
       const AffineGradient to = begins ? of_part : affine_gradient(*k, part_, 0);
       k->affine->backward_weights(view(in.src), view(in.src2), to.weights, to.bias.data ? &to.bias : nullptr,
                                   scratch());
-      if (!begins) {  // with the zeros between weights and bias
+      if (!begins) {  // with what lies between weights and bias, and is not read
         vector::axpy(DataType::f32, 1.0, to.weights.data, DataType::f32, of_part.weights.data, to.elements(), stream);
       }
       if (!parts_are_units_) {

@@ -101,8 +101,8 @@ std::vector<Piece> cut(const std::vector<Slice>& all, const float* x, const Y* y
 
 }  // namespace slices
 
-/// Slices of a vector x of f32 and of a vector y of f32 or bf16, neither of which moves, as a table in device memory: so
-/// that one launch does as many as one likes, and a captured graph can be replayed.
+/// Slices of a vector x of f32 and of a vector y of f32 or bf16, neither of which moves, as a table in device memory:
+/// one launch does as many as one likes, and a captured graph can be replayed.
 class SliceTable {
  public:
   SliceTable() = default;

@@ -94,7 +94,7 @@ class Memory {
   }
 
   bool holds(const void* data) {
-    const Access access(*this);
+    const std::lock_guard<std::recursive_mutex> lock(accesses_);
     return is_in(blocks_, data, [](const Block& block) { return block.size; });
   }
 
@@ -166,8 +166,9 @@ void run(const std::function<void()>& work) {
   work();
 }
 
-/// Runs what was enqueued.
+/// Runs what was enqueued and has not run.
 void finish(Stream stream) {
+  if (!is_late) return;
   for (const std::function<void()>& work : std::exchange(stream->late, {})) run(work);
 }
 void finish_all() {
@@ -296,8 +297,8 @@ int64_t launched() { return cuda::launches; }
 int64_t unpinned_copies() { return cuda::unpinned; }
 LateStreams::LateStreams() { cuda::is_late = true; }
 LateStreams::~LateStreams() {
-  cuda::is_late = false;
   cuda::finish_all();
+  cuda::is_late = false;
 }
 int64_t timed() { return cuda::timings; }
 MemoryLimit::MemoryLimit(int64_t bytes) : before_(cuda::memory().limit) { cuda::memory().limit = bytes; }

@@ -16,7 +16,7 @@ int64_t launched();
 /// Copies so far from or to memory of the host that is not pinned, for which the host waits.
 int64_t unpinned_copies();
 
-/// While it lives, streams run what is enqueued when it is waited for, and no sooner: so what the host changes too early
+/// While it lives, streams run what is enqueued when it is waited for, and no sooner: what the host changes too early
 /// shows.
 class LateStreams {
  public:

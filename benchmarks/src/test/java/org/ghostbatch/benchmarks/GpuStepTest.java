@@ -115,11 +115,11 @@ class GpuStepTest {
 
   @Test
   void aGhostOfTwoMicroBatchesMeets() {
-    GpuStep step = GpuStep.of(DENSE, 5001, 0, DataType.F32, Limits.H200);
-    assertEquals(2501, step.microBatch());
-    assertEquals(5002, step.computedRows());
+    GpuStep step = GpuStep.of(DENSE, 10001, 0, DataType.F32, Limits.H200);
+    assertEquals(5001, step.microBatch());
+    assertEquals(10002, step.computedRows());
     Map<Part, Sum> parts = GpuFloors.sums(step, DataType.F32, GpuStep.Entry::part);
-    double tensor = 5001 * 8 * 4;
+    double tensor = 10001 * 8 * 4;
     check(parts.get(Part.NORM_FORWARD), 2 * 2 + 1 + 2, 3 * tensor, 0);
     check(parts.get(Part.NORM_AGAIN), 2, 2 * tensor, 0);
     check(parts.get(Part.NORM_BACKWARD), 2 * 2 + 1 + 2, (2 + 3) * tensor, 0);
@@ -127,23 +127,23 @@ class GpuStepTest {
     check(
         parts.get(Part.LINEAR),
         2 * (2 + 3),
-        2 * (2501 * (2 * (4 + 8) + 3 * (8 + 2)) + 2 * 32 + 3 * 16) * 4,
-        2 * 2501 * 2 * (2 * 32 + 3 * 16));
+        2 * (5001 * (2 * (4 + 8) + 3 * (8 + 2)) + 2 * 32 + 3 * 16) * 4,
+        2 * 5001 * 2 * (2 * 32 + 3 * 16));
     // Of each layer and micro-batch weights and bias, of the ghost gamma and beta.
     check(parts.get(Part.COMMIT), 2 + 2 + 1, (32 + 16 + 2) * (8 + 12) + 16 * 8, 0);
     // The second micro-batch's last row.
     check(parts.get(Part.ZEROING), 4, (4 + 8 + 8 + 2) * 4, 0);
-    check(parts.get(Part.COPIES), 2 + 2 + 1, 5001 * 4, 0);
+    check(parts.get(Part.COPIES), 2 + 2 + 1, 10001 * 4, 0);
   }
 
   @Test
   void laterMicroBatchesAreAdded() {
-    Sum commit = parts(GpuStep.of(SMALL, 6000, 3, DataType.BF16, Limits.H200)).get(Part.COMMIT);
+    Sum commit = parts(GpuStep.of(SMALL, 12000, 3, DataType.BF16, Limits.H200)).get(Part.COMMIT);
     check(commit, 2, 322 * (8 + 12), 0);
     // Of a ghost's second micro-batch to those of its first, and then to the sums.
-    GpuStep step = GpuStep.of(DENSE, 10000, 5000, DataType.BF16, Limits.H200);
-    assertEquals(2500, step.microBatch(), "ghosts are cut, not the batch");
-    assertEquals(10000, step.computedRows());
+    GpuStep step = GpuStep.of(DENSE, 20000, 10000, DataType.BF16, Limits.H200);
+    assertEquals(5000, step.microBatch(), "ghosts are cut, not the batch");
+    assertEquals(20000, step.computedRows());
     Sum spanning = parts(step).get(Part.COMMIT);
     check(spanning, 2 * (2 + 1), (32 + 16 + 2) * (12 + 8 + 12 + 12) + 16 * (8 + 12), 0);
   }
@@ -199,10 +199,10 @@ class GpuStepTest {
   void launchesAreThoseOfTheEngine() {
     assertEquals(30, launches(SMALL, 6, 3, DataType.BF16));
     assertEquals(36, launches(SMALL, 7, 3, DataType.BF16), "rows that are not used");
-    assertEquals(54, launches(SMALL, 8190, 3, DataType.BF16), "two micro-batches");
-    assertEquals(50, launches(DENSE, 5001, 0, DataType.F32), "a ghost of two micro-batches");
-    assertEquals(52, launches(DENSE, 5001, 0, DataType.BF16));
-    assertEquals(86, launches(DENSE, 10000, 5000, DataType.BF16), "two such, each a part");
+    assertEquals(54, launches(SMALL, 16380, 3, DataType.BF16), "two micro-batches");
+    assertEquals(50, launches(DENSE, 10001, 0, DataType.F32), "a ghost of two micro-batches");
+    assertEquals(52, launches(DENSE, 10001, 0, DataType.BF16));
+    assertEquals(86, launches(DENSE, 20000, 10000, DataType.BF16), "two such, each a part");
     Network residual =
         Network.of(
             Sequential.of(

@@ -25,7 +25,7 @@ import org.ghostbatch.device.Device;
  * once a lane.
  *
  * <p>{@link #ON_GPU}: a kernel should keep thousands of threads busy for longer than its launch
- * takes. The target is 4,096 rows, and fewer, to a power of two, where these would hold more than 8
+ * takes. The target is 8,192 rows, and fewer, to a power of two, where these would hold more than 8
  * GiB of activations in f32. A batch is cut into as few micro-batches as that allows, all alike:
  * kernels compute all rows. A ghost larger than the target is cut so by itself, as none of its
  * micro-batches has rows of another. The one lane runs every ghost.
@@ -53,13 +53,14 @@ public enum MicroBatch {
   ON_GPU(1L << 33) {
     @Override
     public int of(Network network, int ghost, int batch) {
-      int target = atMost(network, 4096);
+      int target = atMost(network, 8192);
       if (!hasGhosts(network, ghost)) {
         return evenly(batch, target);
       }
-      int ghosts = divideUp(batch, ghost);
-      return ghost <= target
-          ? ghost * evenly(ghosts, target / ghost)
+      int rows = Math.min(ghost, batch);
+      int ghosts = divideUp(batch, rows);
+      return rows <= target
+          ? rows * evenly(ghosts, target / rows)
           : evenly(divideUp(batch, ghosts), target);
     }
 

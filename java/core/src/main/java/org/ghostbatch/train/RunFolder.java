@@ -400,12 +400,13 @@ public final class RunFolder implements TrainingListener, AutoCloseable {
                     .put("os", System.getProperty("os.name") + " " + System.getProperty("os.arch"))
                     .put("device", trainer.device().description().lines().toList()))
             .put("kernels", kernels);
-    kernelChoices = trainer.device().kernelChoices();
-    if (!kernelChoices.isEmpty()) {
-      resolved.put(KERNEL_CHOICES, kernelChoices.lines().toList());
+    String choices = trainer.device().kernelChoices();
+    if (!choices.isEmpty()) {
+      resolved.put(KERNEL_CHOICES, choices.lines().toList());
     }
     JsonObject config = trainer.spec().toJson().put(TrainingSpec.RESOLVED, resolved);
     write(CONFIG, Json.writeIndented(config));
+    kernelChoices = choices; // not before: where writing fails, the next time tries again
   }
 
   /** What was made since, as for a measure, may have added choices. */

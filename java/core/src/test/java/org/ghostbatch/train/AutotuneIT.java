@@ -194,6 +194,13 @@ class AutotuneIT {
                         files[1] = newest(checkpoints);
                         clear(config);
                       }))
+              .listener(
+                  at(
+                      10,
+                      () -> {
+                        assertEquals(9, newest(checkpoints));
+                        assertTrue(choices(folder).contains("weights=[6,3,3,3]"));
+                      }))
               .listener(last));
       assertEquals(3, files[0]);
       assertEquals(3, files[1]);

@@ -455,10 +455,10 @@ std::optional<EngineCandidate> make_chosen(const CudnnHandle& handle, const Conv
 using Pointers = std::array<void*, kMostTensors>;
 
 void* memory_of(int64_t tensor, const ConvolutionTensors& tensors) {
-  return tensor == kSrcId ? tensors.src
+  return tensor == kSrcId       ? tensors.src
          : tensor == kWeightsId ? tensors.weights
-         : tensor == kDstId ? tensors.dst
-                            : tensors.bias;
+         : tensor == kDstId     ? tensors.dst
+                                : tensors.bias;
 }
 
 void execute(const CudnnHandle& handle, const Descriptor& plan, const std::vector<int64_t>& tensors,
@@ -624,26 +624,25 @@ ConvolutionPlan::ConvolutionPlan(const CudnnHandle& handle, const ConvolutionSpe
   if (direction == Direction::backward_weights && spec.type != DataType::f32) {
     forms.push_back({spec, direction, true, spec.type});
   }
-  for (const ConvolutionForm& form : forms) {
-    const EngineChoice* const choice = tuning.choices != nullptr ? tuning.choices->find(key_of(form, limits)) : nullptr;
-    if (choice == nullptr) continue;
-    EngineSearch search;
-    auto candidate = make_chosen(handle, form, *choice, limits, search);
-    if (!candidate) {
-      fail(kConvolution, text("to run ", choice->text(), ", which was chosen for ", key_of(form, limits)),
-           search.reasons);
-    }
-    take(form, std::move(*candidate));
-    return;
-  }
+  const bool measured = tuning.choices != nullptr && tuning.measure;
   EngineSearch search;
+  std::vector<std::string> in_vain;  // written down, too: else they would be timed again
   for (const ConvolutionForm& form : forms) {
-    const bool measured = tuning.choices != nullptr && tuning.measure;
-    auto candidate = measured ? fastest(handle, form, limits, *tuning.choices, search)
-                              : first(handle, form, limits, search);
-    if (!candidate) continue;
-    take(form, std::move(*candidate));
-    return;
+    const std::string key = key_of(form, limits);
+    const EngineChoice* const choice = tuning.choices != nullptr ? tuning.choices->find(key) : nullptr;
+    if (choice != nullptr && choice->engine == EngineChoice::kNone) continue;
+    auto candidate = choice != nullptr ? make_chosen(handle, form, *choice, limits, search)
+                     : measured        ? fastest(handle, form, limits, *tuning.choices, search)
+                                       : first(handle, form, limits, search);
+    if (candidate) {
+      take(form, std::move(*candidate));
+      for (const std::string& refused : in_vain) tuning.choices->add(refused, {});
+      return;
+    }
+    if (choice != nullptr) {
+      fail(kConvolution, text("to run ", choice->text(), ", which was chosen for ", key), search.reasons);
+    }
+    if (measured) in_vain.push_back(key);
   }
   fail(kConvolution, text("a ", text_of(direction), " that ", handle.cudnn().description(), " has"),
        text("none of ", search.engines, " engines (", search.reasons, ") for ", shape_of(spec)));

@@ -17,13 +17,14 @@ const std::regex& line_pattern() {
       "((?:forward(?:\\+bias)?(?:\\+relu)?|backward data|backward weights into (?:f32|bf16))"
       " src=\\[\\d+,\\d+,\\d+,\\d+\\] weights=\\[\\d+,\\d+,\\d+,\\d+\\] stride=\\[\\d+,\\d+\\] padding=\\[\\d+,\\d+\\]"
       " dilation=\\[\\d+,\\d+\\] groups=\\d+ type=(?:f32|f32 tf32|bf16))"
-      " -> engine (\\d{1,9})((?: \\d{1,9}=-?\\d{1,18})*)");
+      " -> (?:none|engine (\\d{1,9})((?: \\d{1,9}=-?\\d{1,18})*))");
   return pattern;
 }
 
 }  // namespace
 
 std::string EngineChoice::text() const {
+  if (engine == kNone) return "none";
   std::string written = ghostbatch::text("engine ", engine);
   for (const auto& [type, value] : knobs) written += ghostbatch::text(" ", type, "=", value);
   return written;
@@ -53,7 +54,7 @@ void EngineChoices::take(const std::string& text) {
       fail(kChoices, "kernel choices as it has given them", ghostbatch::text("the line \"", line, "\""));
     }
     EngineChoice choice;
-    choice.engine = std::stoll(parts[2]);
+    if (parts[2].matched) choice.engine = std::stoll(parts[2]);
     std::istringstream knobs(parts[3]);
     for (std::string knob; knobs >> knob;) {
       const size_t equals = knob.find('=');

@@ -8,12 +8,13 @@
 
 namespace ghostbatch::cuda {
 
-/// An engine of cuDNN as it is configured: enough to make it again, without heuristics.
+/// An engine of cuDNN as it is configured: enough to make it again, without heuristics; or that none was found.
 struct EngineChoice {
-  int64_t engine = 0;               // cuDNN's global index
+  static constexpr int64_t kNone = -1;
+  int64_t engine = kNone;            // cuDNN's global index
   std::map<int32_t, int64_t> knobs;  // value by type
 
-  /// "engine 7", "engine 7 3=1 15=0".
+  /// "engine 7", "engine 7 3=1 15=0", "none".
   std::string text() const;
 };
 

@@ -166,8 +166,12 @@ TEST_F(CudaAutotune, ChoosesAgainFromItsTextWithoutHeuristicsAndTiming) {
     ConvolutionSpec spec = make_spec(DataType::bf16);
     spec.bias = spec.relu = true;
     const std::string text = chosen_text(spec, whole, whole);
-    EXPECT_EQ(text.find("forward+bias+relu src") != std::string::npos, whole) << text;
-    EXPECT_EQ(text.find("weights into f32 src") != std::string::npos, whole) << text;
+    const std::string shape = kShape.substr(0, kShape.size() - 3) + "bf16";
+    const std::string chosen = " -> engine 2 3=0 4=-1\n", fused = whole ? chosen : " -> none\n";
+    EXPECT_NE(text.find("forward+bias+relu " + shape + fused), std::string::npos) << text;
+    EXPECT_NE(text.find("backward weights into f32 " + shape + fused), std::string::npos) << text;
+    EXPECT_EQ(text.find("forward " + shape + chosen) == std::string::npos, whole) << text;
+    EXPECT_EQ(text.find("backward weights into bf16 " + shape + chosen) == std::string::npos, whole) << text;
     for (const bool tuned : {true, false}) {
       const HostContext context(cuda::Allowed{false, tuned});
       auto& engines = context.fake_cudnn().engines;
@@ -190,6 +194,14 @@ TEST_F(CudaAutotune, ChoosesAgainFromItsTextWithoutHeuristicsAndTiming) {
       EXPECT_EQ(context->choices().text(), text);
     }
   }
+}
+
+TEST_F(CudaAutotune, FusesBesideOneOfTheSameShapeThatHasNothingToFuse) {
+  const HostContext context(kTuned);
+  ConvolutionSpec spec = make_spec();
+  EXPECT_EQ(forward_on(context, spec), "cudnn engine 0");
+  spec.bias = true;
+  EXPECT_EQ(forward_on(context, spec), "cudnn engine 0");  // and no add_bias
 }
 
 TEST_F(CudaAutotune, RunsWhatItHasChosen) {
@@ -259,6 +271,7 @@ TEST_F(CudaAutotune, TakesNoTextThatItDoesNotUnderstand) {
         "forward " + kShape + " -> engine -2", "forward " + kShape + " > engine 2",
         "backward " + kShape + " -> engine 2",
         "forward+relu+bias " + kShape + " -> engine 2", "forward " + kShape + "4 -> engine 2", "forward -> engine 2",
+        "forward " + kShape + " -> none 3=1",
         "forward " + kShape + std::string(100000, '1') + " -> engine 2"}) {
     refused(text + damaged + "\n",
             "[cuda] needs kernel choices as it has given them, got the line \"" + damaged + "\"");

@@ -18,7 +18,8 @@ final class Boundaries {
                 throw new IllegalArgumentException(
                     "[" + kind + "] needs EPOCH:VALUE,EPOCH:VALUE,..., got \"" + text + "\"");
               }
-              return new Entry(Check.number(kind, "an epoch", parts[0]), parts[1]);
+              // With 0 added, -0 is 0: else two that mean the same would differ.
+              return new Entry(Check.number(kind, "an epoch", parts[0]) + 0.0, parts[1]);
             })
         .toList();
   }

@@ -1,7 +1,8 @@
 #include "cuda/engine_choices.h"
 
-#include <regex>
+#include <charconv>
 #include <sstream>
+#include <string_view>
 
 #include "common/check.h"
 
@@ -9,16 +10,76 @@ namespace ghostbatch::cuda {
 namespace {
 
 constexpr const char* kChoices = "cuda";
-constexpr size_t kMostLine = 1024;  // std::regex recurses with the length
 
-/// A line of text(): key, engine, knobs. Keys are those of convolution.cpp.
-const std::regex& line_pattern() {
-  static const std::regex pattern(
-      "((?:forward(?:\\+bias)?(?:\\+relu)?|backward data|backward weights into (?:f32|bf16))"
-      " src=\\[\\d+,\\d+,\\d+,\\d+\\] weights=\\[\\d+,\\d+,\\d+,\\d+\\] stride=\\[\\d+,\\d+\\] padding=\\[\\d+,\\d+\\]"
-      " dilation=\\[\\d+,\\d+\\] groups=\\d+ type=(?:f32|f32 tf32|bf16))"
-      " -> (?:none|engine (\\d{1,9})((?: \\d{1,9}=-?\\d{1,18})*))");
-  return pattern;
+/// A line that is read from left to right.
+class Cursor {
+ public:
+  explicit Cursor(std::string_view line) : rest_(line) {}
+
+  bool at_end() const { return rest_.empty(); }
+  /// Passes `expected`, where that is next.
+  bool take(std::string_view expected) {
+    if (rest_.substr(0, expected.size()) != expected) return false;
+    rest_.remove_prefix(expected.size());
+    return true;
+  }
+  /// Passes an integer, where one is next.
+  template <typename N>
+  bool take_number(N& value) {
+    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
+    if (error != std::errc()) return false;
+    rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
+    return true;
+  }
+  size_t left() const { return rest_.size(); }
+
+ private:
+  std::string_view rest_;
+};
+
+/// "[1,2]", with `count` numbers.
+bool take_list(Cursor& line, int count) {
+  for (int i = 0; i < count; ++i) {
+    int64_t value = 0;
+    if (!line.take(i == 0 ? "[" : ",") || !line.take_number(value) || value < 0) return false;
+  }
+  return line.take("]");
+}
+
+/// A key of convolution.cpp.
+bool take_key(Cursor& line) {
+  if (line.take("forward")) {
+    line.take("+bias");
+    line.take("+relu");
+  } else if (line.take("backward weights into ")) {
+    if (!line.take("f32") && !line.take("bf16")) return false;
+  } else if (!line.take("backward data")) {
+    return false;
+  }
+  int64_t groups = 0;
+  if (!line.take(" src=") || !take_list(line, 4) || !line.take(" weights=") || !take_list(line, 4) ||
+      !line.take(" stride=") || !take_list(line, 2) || !line.take(" padding=") || !take_list(line, 2) ||
+      !line.take(" dilation=") || !take_list(line, 2) || !line.take(" groups=") || !line.take_number(groups) ||
+      groups < 1 || !line.take(" type=")) {
+    return false;
+  }
+  if (line.take("bf16")) return true;
+  if (!line.take("f32")) return false;
+  line.take(" tf32");
+  return true;
+}
+
+bool take_choice(Cursor& line, EngineChoice& choice) {
+  if (line.take("none")) return line.at_end();
+  if (!line.take("engine ") || !line.take_number(choice.engine) || choice.engine < 0) return false;
+  while (!line.at_end()) {
+    int32_t type = 0;
+    int64_t value = 0;
+    if (!line.take(" ") || !line.take_number(type) || type < 0) return false;
+    if (!line.take("=") || !line.take_number(value)) return false;
+    choice.knobs[type] = value;
+  }
+  return true;
 }
 
 }  // namespace
@@ -49,18 +110,14 @@ void EngineChoices::take(const std::string& text) {
   if (line != hardware_) fail(kChoices, ghostbatch::text("kernel choices of ", hardware_), line);
   std::map<std::string, EngineChoice> table = table_;
   while (std::getline(lines, line)) {
-    std::smatch parts;
-    if (line.size() > kMostLine || !std::regex_match(line, parts, line_pattern())) {
+    Cursor cursor(line);
+    EngineChoice choice;
+    const bool has_key = take_key(cursor);
+    const std::string key = line.substr(0, line.size() - cursor.left());
+    if (!has_key || !cursor.take(" -> ") || !take_choice(cursor, choice)) {
       fail(kChoices, "kernel choices as it has given them", ghostbatch::text("the line \"", line, "\""));
     }
-    EngineChoice choice;
-    if (parts[2].matched) choice.engine = std::stoll(parts[2]);
-    std::istringstream knobs(parts[3]);
-    for (std::string knob; knobs >> knob;) {
-      const size_t equals = knob.find('=');
-      choice.knobs[std::stoi(knob)] = std::stoll(knob.substr(equals + 1));
-    }
-    const auto [held, added] = table.emplace(parts[1], choice);
+    const auto [held, added] = table.emplace(key, choice);
     if (!added && !(held->second == choice)) {
       fail(kChoices, ghostbatch::text(held->second.text(), " for ", held->first, ", as was chosen before"),
            choice.text());
